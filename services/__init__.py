@@ -1,0 +1,1 @@
+"""Millrace: an LLM gateway built as an event-streaming pipeline."""

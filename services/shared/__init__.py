@@ -1,0 +1,1 @@
+"""What every service shares; imports point down: stream, adapters and telemetry, codec and ports, domain."""

@@ -1,0 +1,1 @@
+"""Technologies behind the ports: ``<technology>_<port>.py``, one port each."""

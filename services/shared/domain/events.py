@@ -1,0 +1,398 @@
+"""The records of the pipeline: past-tense facts, one struct a record.
+
+A struct and its newest ``avro/<record>.v<n>.avsc`` have the same fields (a test). Unix times are
+ms; hop times are ms since the request was accepted; money is nano-USD. Lists are tuples, so a fact
+never changes under a reader.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+from services.shared.domain.ids import NO_REPLY
+from services.shared.domain.money import Price, Usage
+
+
+class Operation(StrEnum):
+    """What is asked of a model, in OpenTelemetry's words (``gen_ai.operation.name``)."""
+
+    CHAT = "chat"
+    TEXT_COMPLETION = "text_completion"
+    EMBEDDINGS = "embeddings"
+
+
+class CacheOutcome(StrEnum):
+    """What the cache said."""
+
+    EXACT_HIT = "exact_hit"
+    SEMANTIC_HIT = "semantic_hit"
+    MISS = "miss"
+    BYPASS = "bypass"
+
+
+class Outcome(StrEnum):
+    """How a request ended; the terminal states of ``services.shared.domain.lifecycle``."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+
+
+class ChunkKind(StrEnum):
+    """What a ``ResultChunk`` is to its stream; ``END`` and ``ERROR`` close it."""
+
+    DELTA = "delta"
+    END = "end"
+    ERROR = "error"
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """Root of all records."""
+
+
+class Hop(Event):
+    """One stage that a request passed, and the record it was taken from.
+
+    Attributes:
+        service: Name of the stage, e.g. ``cache-lookup``.
+        topic: Topic the stage read the request from; empty at the front door.
+        partition: Partition read from, -1 at the front door.
+        offset: Offset read from, -1 at the front door.
+        received_ms: When the stage got it, ms since the request was accepted.
+        finished_ms: When the stage passed it on, ms since the request was accepted.
+    """
+
+    service: str
+    topic: str = ""
+    partition: int = -1
+    offset: int = -1
+    received_ms: float = 0.0
+    finished_ms: float = 0.0
+
+
+class CachePolicy(Event):
+    """What the caller lets the cache do.
+
+    Attributes:
+        no_cache: Do not look up; ask the model.
+        no_store: Do not keep the answer.
+        max_age_s: Oldest answer accepted, seconds; -1 = any age within the configured time to live.
+        namespace: Separate part of the tenant's own cache; empty = the common one.
+    """
+
+    no_cache: bool = False
+    no_store: bool = False
+    max_age_s: int = -1
+    namespace: str = ""
+
+
+class InferenceRequested(Event):
+    """A request was accepted. From a Kafka producer, ``request_id``, ``operation`` and ``body`` do.
+
+    All but the id, the operation and the body is extracted by admission; what an unsigned record
+    says of itself in those fields is recomputed or refused.
+
+    Attributes:
+        request_id: Unique id: ``req_`` + UUIDv7 + reply partition, or 8-64 of ``A-Za-z0-9_-``.
+        operation: ``chat``, ``text_completion`` or ``embeddings``.
+        body: The client's OpenAI-shaped JSON body, verbatim.
+        tenant: Whose request it is.
+        key_id: Public id of the virtual key; empty for Kafka producers.
+        tier: Service tier of the key, for routing; empty = default.
+        feature: The caller's name for what it is building; empty = none.
+        user: The caller's end user, as in the body's ``user``; empty = none.
+        model: Model alias that the caller asks for.
+        stream: Whether the answer is streamed.
+        include_usage: Whether the stream ends with a usage chunk.
+        estimated_input_tokens: Input tokens, estimated at admission.
+        max_output_tokens: The caller's cap on output tokens; 0 = none.
+        temperature: Sampling temperature; null = the model's default.
+        choice_count: Number of choices asked for (``n``).
+        has_tools: Whether tools are offered to the model.
+        has_images: Whether the input holds images.
+        has_response_format: Whether JSON or a schema is demanded.
+        conversation_id: Sticky id of the conversation; empty = none.
+        priority: 0 = a user waits, 1 = near real time, 2 = background.
+        accepted_at: When the request was accepted, unix ms.
+        deadline_at: When its answer is worthless, unix ms.
+        reply_partition: Partition of result-chunks that the waiting gateway reads; -1 = nobody.
+        fingerprint: Hex SHA-256 of everything that shapes the answer; the exact cache's key.
+        cache_policy: What the caller lets the cache do.
+    """
+
+    request_id: str
+    operation: str
+    body: bytes
+    tenant: str = ""
+    key_id: str = ""
+    tier: str = ""
+    feature: str = ""
+    user: str = ""
+    model: str = ""
+    stream: bool = False
+    include_usage: bool = False
+    estimated_input_tokens: int = 0
+    max_output_tokens: int = 0
+    temperature: float | None = None
+    choice_count: int = 1
+    has_tools: bool = False
+    has_images: bool = False
+    has_response_format: bool = False
+    conversation_id: str = ""
+    priority: int = 0
+    accepted_at: int = 0
+    deadline_at: int = 0
+    reply_partition: int = NO_REPLY
+    fingerprint: str = ""
+    cache_policy: CachePolicy = CachePolicy()
+
+
+class CacheEvidence(Event):
+    """What the cache found.
+
+    Attributes:
+        outcome: ``exact_hit``, ``semantic_hit``, ``miss`` or ``bypass``.
+        age_s: Age of the answer served, seconds; 0 unless a hit.
+        source_request_id: Request whose answer was served; empty unless a hit.
+    """
+
+    outcome: str = CacheOutcome.MISS.value
+    age_s: int = 0
+    source_request_id: str = ""
+
+
+class CacheMissed(Event):
+    """The cache could not answer a request.
+
+    Attributes:
+        request: The request.
+        cache: What the cache found.
+        hops: Stages passed so far.
+    """
+
+    request: InferenceRequested
+    cache: CacheEvidence
+    hops: tuple[Hop, ...] = ()
+
+
+class Target(Event):
+    """One place that may serve a request.
+
+    Attributes:
+        provider: Name of the provider in the configuration.
+        model: The provider's own name of the model.
+        price: What it costs.
+    """
+
+    provider: str
+    model: str
+    price: Price = Price()
+
+
+class Route(Event):
+    """Where a request goes, and why.
+
+    Attributes:
+        alias: Model alias asked for.
+        strategy: Strategy that decided, e.g. ``fixed``.
+        reason: One sentence for people.
+        config_version: Hash of the configuration that decided.
+        expected_cost_nanousd: Expected cost at the first target, nano-USD.
+        targets: First choice and fallbacks, in order.
+    """
+
+    alias: str
+    strategy: str
+    reason: str
+    config_version: str
+    expected_cost_nanousd: int = 0
+    targets: tuple[Target, ...] = ()
+
+
+class RequestRouted(Event):
+    """The router chose where a request goes.
+
+    Attributes:
+        request: The request.
+        cache: What the cache found.
+        route: Where it goes.
+        lane: Requests of one lane may share a batch: provider/model/operation.
+        hops: Stages passed so far.
+    """
+
+    request: InferenceRequested
+    cache: CacheEvidence
+    route: Route
+    lane: str
+    hops: tuple[Hop, ...] = ()
+
+
+class RequestBatch(Event):
+    """Requests that the model caller takes together.
+
+    Attributes:
+        batch_id: Unique id of the batch.
+        lane: Their common lane.
+        merge: True = one upstream call for all members; False = a call each.
+        closed_by: Why the window closed: time, count, tokens, bytes, deadline, lone or stop.
+        opened_at: When its window opened, unix ms.
+        members: The requests, 1 to some hundred.
+    """
+
+    batch_id: str
+    lane: str
+    merge: bool
+    closed_by: str
+    opened_at: int
+    members: tuple[RequestRouted, ...]
+
+
+class ResultChunk(Event):
+    """A piece of an answer on its way to the waiting client.
+
+    Attributes:
+        request_id: The request.
+        attempt: Number of the model call that produced it, from 1; 0 = no call was made.
+        seq: Position in the attempt's stream, from 0 without gaps.
+        kind: ``delta``, ``end`` or ``error``.
+        payload: Rendered OpenAI JSON; several fragments are separated by a line feed.
+        status: HTTP status of the answer.
+        headers: Response headers, on the first chunk of an attempt.
+    """
+
+    request_id: str
+    attempt: int
+    seq: int
+    kind: str
+    payload: bytes
+    status: int = 200
+    headers: dict[str, str] = {}
+
+
+class ModelCall(Event):
+    """One call to a provider.
+
+    Attributes:
+        attempt: Number of the call within the request, from 1.
+        provider: Name of the provider.
+        model: The provider's own name of the model.
+        started_ms: When it started, ms since the request was accepted.
+        first_chunk_ms: When its first output arrived, ms since the request was accepted; -1 = none.
+        finished_ms: When it ended, ms since the request was accepted.
+        error_code: Why it failed; empty = it did not.
+        upstream_status: HTTP status of the provider; 0 = none.
+        upstream_request_id: The provider's own request id; empty = none.
+        usage: Tokens it used.
+        cost_nanousd: What it cost, nano-USD.
+    """
+
+    attempt: int
+    provider: str
+    model: str
+    started_ms: float
+    first_chunk_ms: float = -1.0
+    finished_ms: float = 0.0
+    error_code: str = ""
+    upstream_status: int = 0
+    upstream_request_id: str = ""
+    usage: Usage = Usage()
+    cost_nanousd: int = 0
+
+
+class Failure(Event):
+    """Why a request has no answer; the public error.
+
+    Attributes:
+        code: Stable code for programs.
+        message: What happened and what to do, for people.
+        param: Field of the request at fault; empty = none.
+        status: HTTP status that goes with it.
+        fault: Whose fault: caller, policy, provider or gateway.
+    """
+
+    code: str
+    message: str
+    param: str = ""
+    status: int = 500
+    fault: str = "gateway"
+
+
+class InferenceFinished(Event):
+    """The terminal record of a request; the first in log order is the truth.
+
+    Attributes:
+        request_id: The request.
+        outcome: ``completed``, ``failed``, ``cancelled`` or ``expired``.
+        tenant: Whose request it was.
+        key_id: Public id of the virtual key; empty for Kafka producers.
+        tier: Service tier of the key.
+        feature: The caller's feature; empty = none.
+        user: The caller's end user; empty = none.
+        operation: ``chat``, ``text_completion`` or ``embeddings``.
+        model: Model alias asked for.
+        stream: Whether the answer was streamed.
+        priority: Priority of the request.
+        accepted_at: When it was accepted, unix ms.
+        finished_at: When it ended, unix ms.
+        fingerprint: Key of the exact cache.
+        cache_policy: What the caller lets the cache do.
+        cache: What the cache found.
+        route: Where it went; null when it was never routed.
+        calls: Calls to providers, in order.
+        batch_id: Batch it was called in; empty = none.
+        batch_size: Members of that batch; 0 = none.
+        usage: Tokens the caller is told of.
+        cost_nanousd: Sum over all calls, nano-USD.
+        finish_reason: Why the model stopped; empty = no answer.
+        response_model: Model that the provider says answered.
+        response: The whole answer as OpenAI-shaped JSON; empty unless completed.
+        error: Why there is no answer; null when there is one.
+        hops: Stages passed.
+    """
+
+    request_id: str
+    outcome: str
+    tenant: str = ""
+    key_id: str = ""
+    tier: str = ""
+    feature: str = ""
+    user: str = ""
+    operation: str = ""
+    model: str = ""
+    stream: bool = False
+    priority: int = 0
+    accepted_at: int = 0
+    finished_at: int = 0
+    fingerprint: str = ""
+    cache_policy: CachePolicy = CachePolicy()
+    cache: CacheEvidence = CacheEvidence()
+    route: Route | None = None
+    calls: tuple[ModelCall, ...] = ()
+    batch_id: str = ""
+    batch_size: int = 0
+    usage: Usage = Usage()
+    cost_nanousd: int = 0
+    finish_reason: str = ""
+    response_model: str = ""
+    response: bytes = b""
+    error: Failure | None = None
+    hops: tuple[Hop, ...] = ()
+
+
+class CrashSuspected(Event):
+    """A record was alone in a process that died; three times makes it poison.
+
+    Attributes:
+        topic: Topic of the record.
+        partition: Partition of the record.
+        offset: Offset of the record.
+        group: Consumer group of the process that died.
+        crashes: How often it was alone at a crash.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    group: str
+    crashes: int

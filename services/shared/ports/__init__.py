@@ -1,0 +1,1 @@
+"""Capabilities the processors ask for, as Protocols, one a file."""
