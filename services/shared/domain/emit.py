@@ -2,7 +2,7 @@
 
 import msgspec
 
-from services.shared.domain.events import Event
+from services.shared.domain.events import Event, InferenceRequested
 from services.shared.domain.topics import Topic
 
 
@@ -13,6 +13,7 @@ class Emit(msgspec.Struct, frozen=True, kw_only=True):
         topic: Where to.
         key: Record key.
         event: The record.
+        request: The request it belongs to, from which the headers follow; None = of no single one.
         partition: Explicit partition; None = that of the record it came from, where both topics
             hold the same request on the same partition, else by key.
     """
@@ -20,4 +21,5 @@ class Emit(msgspec.Struct, frozen=True, kw_only=True):
     topic: Topic
     key: str
     event: Event
+    request: InferenceRequested | None = None
     partition: int | None = None

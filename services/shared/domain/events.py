@@ -119,6 +119,8 @@ class InferenceRequested(Event):
         reply_partition: Partition of result-chunks that the waiting gateway reads; -1 = nobody.
         fingerprint: Hex SHA-256 of everything that shapes the answer; the exact cache's key.
         cache_policy: What the caller lets the cache do.
+        traceparent: W3C trace context of the request; empty = none.
+        tracestate: W3C vendor part of the trace context; empty = none.
     """
 
     request_id: str
@@ -146,6 +148,8 @@ class InferenceRequested(Event):
     reply_partition: int = NO_REPLY
     fingerprint: str = ""
     cache_policy: CachePolicy = CachePolicy()
+    traceparent: str = ""
+    tracestate: str = ""
 
 
 class CacheEvidence(Event):
