@@ -6,13 +6,16 @@ from services.shared.domain.emit import Emit
 from services.shared.domain.errors import PublicError, error_document
 from services.shared.domain.events import (
     CacheEvidence,
+    CacheMissed,
     ChunkKind,
+    Event,
     Failure,
     Hop,
     InferenceFinished,
     InferenceRequested,
     ModelCall,
     Outcome,
+    RequestRouted,
     ResultChunk,
     Route,
 )
@@ -47,6 +50,20 @@ class Journey(msgspec.Struct, frozen=True, kw_only=True):
     batch_size: int = 0
 
 
+_NO_JOURNEY = Journey()
+
+
+def journey_of(event: Event) -> Journey:
+    """What a request went through, as far as a record of it says."""
+    match event:
+        case CacheMissed(cache=cache, hops=hops):
+            return Journey(hops=hops, cache=cache)
+        case RequestRouted(cache=cache, hops=hops, route=route):
+            return Journey(hops=hops, cache=cache, route=route)
+        case _:
+            return _NO_JOURNEY
+
+
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """A whole answer.
 
@@ -64,7 +81,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def completed(
-    request: InferenceRequested, answer: Answer, *, now_ms: int, journey: Journey
+    request: InferenceRequested, answer: Answer, *, now_ms: float, journey: Journey = _NO_JOURNEY
 ) -> InferenceFinished:
     """The terminal record of a request that was answered, by a model or by the cache."""
     return msgspec.structs.replace(
@@ -80,8 +97,8 @@ def failed(
     request: InferenceRequested,
     error: PublicError,
     *,
-    now_ms: int,
-    journey: Journey,
+    now_ms: float,
+    journey: Journey = _NO_JOURNEY,
     outcome: Outcome = Outcome.FAILED,
 ) -> InferenceFinished:
     """The terminal record of a request that got no whole answer.
@@ -146,8 +163,8 @@ def emits_for_failure(
     request: InferenceRequested,
     error: PublicError,
     *,
-    now_ms: int,
-    journey: Journey,
+    now_ms: float,
+    journey: Journey = _NO_JOURNEY,
     outcome: Outcome = Outcome.FAILED,
 ) -> tuple[Emit, ...]:
     """All records of a failure before any output: the client's chunk, if one waits; the terminal.
@@ -169,7 +186,7 @@ def emits_for_failure(
 
 
 def emits_for_expiry(
-    request: InferenceRequested, *, now_ms: int, journey: Journey
+    request: InferenceRequested, *, now_ms: float, journey: Journey = _NO_JOURNEY
 ) -> tuple[Emit, ...]:
     """All records of a request met after its deadline."""
     return emits_for_failure(
@@ -196,7 +213,7 @@ def chunk_emit(request: InferenceRequested, chunk: ResultChunk) -> Emit:
 
 
 def _finished(
-    request: InferenceRequested, outcome: Outcome, *, now_ms: int, journey: Journey
+    request: InferenceRequested, outcome: Outcome, *, now_ms: float, journey: Journey
 ) -> InferenceFinished:
     return InferenceFinished(
         request_id=request.request_id,
@@ -211,7 +228,7 @@ def _finished(
         stream=request.stream,
         priority=request.priority,
         accepted_at=request.accepted_at,
-        finished_at=now_ms,
+        finished_at=int(now_ms),
         fingerprint=request.fingerprint,
         cache_policy=request.cache_policy,
         cache=journey.cache,
