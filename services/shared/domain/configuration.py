@@ -20,9 +20,11 @@ MAX_BODY_BYTES = 4 * 1024 * 1024
 MAX_DEADLINE_S = 86_400
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
-CountOrNone = Annotated[int, msgspec.Meta(ge=0)]
+CountOrZero = Annotated[int, msgspec.Meta(ge=0)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=MAX_DEADLINE_S)]
 Ratio = Annotated[float, msgspec.Meta(ge=0, le=1)]
+WindowMs = Annotated[float, msgspec.Meta(ge=0, le=MAX_WINDOW_MS)]
+WindowCount = Annotated[int, msgspec.Meta(ge=1, le=2048)]
 Priority = Annotated[int, msgspec.Meta(ge=0, le=2)]
 
 
@@ -139,8 +141,8 @@ class ModelTarget(Section, frozen=True, kw_only=True):
     model: str = ""
     weight: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 1
     tiers: tuple[str, ...] = ()
-    context_window_tokens: CountOrNone = 0
-    max_output_tokens: CountOrNone = 0
+    context_window_tokens: CountOrZero = 0
+    max_output_tokens: CountOrZero = 0
     input_modalities: tuple[Modality, ...] | None = None
     tools: bool | None = None
     price: PriceOverride | None = None
@@ -162,7 +164,7 @@ class Model(Section, frozen=True, kw_only=True):
     strategy: Strategy = Strategy.FIXED
     operations: tuple[Operation, ...] = ()
     merge: bool = True
-    cache_ttl_s: CountOrNone | None = None
+    cache_ttl_s: CountOrZero | None = None
 
 
 class VirtualKey(Section, frozen=True, kw_only=True):
@@ -208,9 +210,9 @@ class KafkaProducers(Section, frozen=True, kw_only=True):
 class CacheTtl(Section, frozen=True, kw_only=True):
     """How long answers are kept, by operation; 0 = never."""
 
-    chat: CountOrNone = 3_600
-    text_completion: CountOrNone = 3_600
-    embeddings: CountOrNone = 86_400
+    chat: CountOrZero = 3_600
+    text_completion: CountOrZero = 3_600
+    embeddings: CountOrZero = 86_400
 
 
 class Cache(Section, frozen=True, kw_only=True):
@@ -251,10 +253,18 @@ class BatchWindow(Section, frozen=True, kw_only=True):
         max_bytes: Bytes of request bodies.
     """
 
-    window_ms: Annotated[float, msgspec.Meta(ge=0, le=MAX_WINDOW_MS)] = 5.0
-    max_count: Annotated[int, msgspec.Meta(ge=1, le=2048)] = 64
+    window_ms: WindowMs = 5.0
+    max_count: WindowCount = 64
     max_tokens: Count = 100_000
     max_bytes: Annotated[int, msgspec.Meta(ge=1, le=MAX_BODY_BYTES)] = 1024 * 1024
+
+
+class EmbeddingsWindow(BatchWindow, frozen=True, kw_only=True):
+    """A window of embeddings: one upstream call serves all of it, so it may be longer."""
+
+    window_ms: WindowMs = 10.0
+    max_count: WindowCount = 256
+    max_tokens: Count = 200_000
 
 
 class Batcher(Section, frozen=True, kw_only=True):
@@ -262,7 +272,7 @@ class Batcher(Section, frozen=True, kw_only=True):
 
     chat: BatchWindow = BatchWindow()
     text_completion: BatchWindow = BatchWindow()
-    embeddings: BatchWindow = BatchWindow(window_ms=10.0, max_count=256, max_tokens=200_000)
+    embeddings: EmbeddingsWindow = EmbeddingsWindow()
 
 
 class Retries(Section, frozen=True, kw_only=True):
