@@ -15,13 +15,8 @@ import fastavro
 import msgspec
 from fastavro.read import SchemaResolutionError
 
-from services.shared.codec.avro_compiler import (
-    Reader,
-    TooManyValues,
-    Writer,
-    compile_reader,
-    compile_writer,
-)
+from services.shared.codec.avro_reader import Reader, TooManyValues, compile_reader
+from services.shared.codec.avro_writer import Writer, compile_writer
 from services.shared.codec.canonical_form import resolution_form
 from services.shared.codec.errors import Unencodable, UnknownSchema
 from services.shared.codec.schemas import PackagedSchema, SchemaStore

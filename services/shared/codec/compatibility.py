@@ -26,6 +26,7 @@ from services.shared.codec.avro_schema import (
     Union,
     unqualified,
 )
+from services.shared.codec.errors import InvalidSchema
 
 _PROMOTIONS: Final = {
     "int": {"long", "float", "double"},
@@ -34,6 +35,8 @@ _PROMOTIONS: Final = {
     "string": {"bytes"},
     "bytes": {"string"},
 }
+_MAX_STEPS: Final = 50_000
+_MAX_NESTED_RECORDS: Final = 64
 
 
 class Compatibility(StrEnum):
@@ -80,7 +83,11 @@ def broken_promises(
 
 
 def incompatibilities(reader: Schema, writer: Schema) -> list[Incompatibility]:
-    """List the places where a record of ``writer`` could not be read with ``reader``."""
+    """List the places where a record of ``writer`` could not be read with ``reader``.
+
+    Raises:
+        InvalidSchema: The comparison would not end in reasonable time.
+    """
     comparison = _Comparison(reader, writer)
     return list(comparison.compare(reader.root, writer.root, _root_path(writer)))
 
@@ -97,8 +104,10 @@ class _Comparison:
         self._reader = reader
         self._writer = writer
         self._under_way: set[tuple[str, str]] = set()
+        self._steps = 0
 
     def compare(self, reader_type: Type, writer_type: Type, path: str) -> Iterator[Incompatibility]:
+        self._count_step()
         reader = self._reader.concrete(reader_type)
         writer = self._writer.concrete(writer_type)
         match reader, writer:
@@ -111,15 +120,20 @@ class _Comparison:
                 yield from self.compare(reader.items, writer.items, f"{path}[]")
             case Map(), Map():
                 yield from self.compare(reader.values, writer.values, f"{path}{{}}")
-            case Primitive(), Primitive():
-                if reader.name != writer.name and reader.name not in _PROMOTIONS.get(
-                    writer.name, ()
-                ):
-                    yield Incompatibility(path, f"a {reader.name} cannot read {writer.name}")
-            case (Record(), Record()) | (Enum(), Enum()) | (Fixed(), Fixed()):
+            case Primitive(), Primitive() if _reads(reader.name, writer.name):
+                return
+            case Record() | Enum() | Fixed(), Record() | Enum() | Fixed() if type(reader) is type(
+                writer
+            ):
                 yield from self._compare_named(reader, writer, path)
             case _:
                 yield Incompatibility(path, f"{_words(reader)} cannot read {_words(writer)}")
+
+    def _count_step(self) -> None:
+        """Bound the work: a small schema can name one record in exponentially many places."""
+        self._steps += 1
+        if self._steps > _MAX_STEPS or len(self._under_way) > _MAX_NESTED_RECORDS:
+            raise InvalidSchema("the schemas are too entangled to be compared")
 
     def _compare_branches(
         self, reader: Union, writer_type: Type, path: str
@@ -174,6 +188,10 @@ class _Comparison:
                 yield Incompatibility(
                     f"{path}.{field.name}", "the writer lacks the field and it has no default"
                 )
+
+
+def _reads(reader: str, writer: str) -> bool:
+    return reader == writer or reader in _PROMOTIONS.get(writer, ())
 
 
 def _source(field: Field, written: dict[str, Field]) -> Field | None:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from services.shared.codec.avro_compiler import min_width_bytes
+from services.shared.codec.avro_parser import schema_from_text
 from services.shared.codec.avro_schema import (
     Array,
     Definition,
@@ -20,9 +20,9 @@ from services.shared.codec.avro_schema import (
     Schema,
     Type,
     Union,
-    schema_from_text,
     unqualified,
 )
+from services.shared.codec.avro_source import min_width_bytes
 from services.shared.codec.errors import InvalidSchema
 
 NAMESPACE: Final = "millrace"
@@ -30,7 +30,7 @@ _NUMBERS: Final = frozenset({"int", "long", "float", "double"})
 _UNIT: Final = re.compile(
     r"\b(ms|seconds?|bytes?|tokens?|nano-USD|USD|ratio|hours?|days?)\b"  # measures
     r"|\b(number of|how often|how many|count of|members of)\b"  # counts
-    r"|\b(partition|offset|position|HTTP status|temperature)\b"  # scales of their own
+    r"|\b(partition|offset|position|priority|HTTP status|temperature)\b"  # scales of their own
     r"|\b\d+ = ",  # codes, each explained
     re.IGNORECASE,
 )
@@ -95,14 +95,17 @@ def _field_problems(schema: Schema, path: str, field: Field) -> Iterator[str]:
     types = list(_parts(field.type))
     if not field.doc.strip():
         yield f"{path}: no doc"
-    elif any(isinstance(t, Primitive) and t.name in _NUMBERS for t in types):
-        if not _UNIT.search(field.doc):
-            yield f"{path}: a number whose doc names no unit"
+    elif any(map(_is_number, types)) and not _UNIT.search(field.doc):
+        yield f"{path}: a number whose doc names no unit"
     for part in types:
         items = part.items if isinstance(part, Array) else None
         items = part.values if isinstance(part, Map) else items
         if items is not None and min_width_bytes(schema, items) == 0:
             yield f"{path}: items without bytes"
+
+
+def _is_number(type_: Type) -> bool:
+    return isinstance(type_, Primitive) and type_.name in _NUMBERS
 
 
 def _parts(type_: Type) -> Iterator[Type]:

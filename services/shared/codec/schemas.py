@@ -12,7 +12,8 @@ from typing import Final
 
 import msgspec
 
-from services.shared.codec.avro_schema import Schema, schema_from_text
+from services.shared.codec.avro_parser import schema_from_text
+from services.shared.codec.avro_schema import Schema
 from services.shared.codec.canonical_form import fingerprint
 from services.shared.codec.errors import InvalidSchema, UnknownSchema
 
