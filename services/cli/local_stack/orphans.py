@@ -1,0 +1,81 @@
+"""No process outlives its supervisor, even one that is killed with -9."""
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable
+
+import psutil
+
+from services.cli.local_stack.state import ProcessRecord
+
+_PR_SET_PDEATHSIG = 1
+_CREATED_WITHIN_S = 2.0  # the kernel's idea of its boot time moves a little
+_PATIENCE_S = 5.0
+
+
+def die_with_parent(with_signal: signal.Signals) -> Callable[[], None] | None:
+    """Make a ``preexec_fn`` by which Linux signals the child when this process ends.
+
+    Elsewhere there is no such thing (None is returned) and ``end_orphans`` at the next start is
+    what ends the child. The thread that starts the child must live as long as the process.
+    """
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl
+    parent = os.getpid()
+
+    def arrange() -> None:
+        prctl(_PR_SET_PDEATHSIG, int(with_signal), 0, 0, 0)
+        if os.getppid() != parent:  # it died before the kernel knew
+            os.kill(os.getpid(), with_signal)
+
+    return arrange
+
+
+def created_at_s(pid: int) -> float:
+    """When a process was created, unix seconds; 0 when there is none of that id."""
+    try:
+        return psutil.Process(pid).create_time()
+    except psutil.NoSuchProcess:
+        return 0.0
+
+
+def is_alive(record: ProcessRecord) -> bool:
+    """Whether the very process of a record still runs (its id may be another's by now)."""
+    return record.pid is not None and _process(record) is not None
+
+
+def end_orphans(records: Iterable[ProcessRecord]) -> list[str]:
+    """End what a killed supervisor left behind, gently and then firmly.
+
+    Returns:
+        Names of the processes that were still there.
+    """
+    left = {record.name: process for record in records if (process := _process(record))}
+    for process in left.values():
+        _signal(process, signal.SIGTERM)
+    _, stubborn = psutil.wait_procs(list(left.values()), timeout=_PATIENCE_S)
+    for process in stubborn:
+        _signal(process, signal.SIGKILL)
+    psutil.wait_procs(stubborn, timeout=_PATIENCE_S)
+    return list(left)
+
+
+def _process(record: ProcessRecord) -> psutil.Process | None:
+    if record.pid is None:
+        return None
+    try:
+        process = psutil.Process(record.pid)
+        same = abs(process.create_time() - record.created_at_s) < _CREATED_WITHIN_S
+        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+    except psutil.NoSuchProcess:
+        return None
+
+
+def _signal(process: psutil.Process, number: signal.Signals) -> None:
+    try:
+        process.send_signal(number)
+    except psutil.NoSuchProcess:
+        return
