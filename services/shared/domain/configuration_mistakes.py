@@ -116,7 +116,7 @@ def _model_mistakes(configuration: Configuration) -> Iterator[Mistake]:
         yield Mistake(path=("models",), problem="none is declared", remedy="add at least one alias")
     for alias, model in configuration.models.items():
         path = ("models", alias)
-        if not _is_name(alias):
+        if not is_model_name(alias):
             yield Mistake(
                 path=path,
                 problem="is no name for a model",
@@ -223,7 +223,7 @@ def _price_mistakes(configuration: Configuration) -> Iterator[Mistake]:
     for name, price in configuration.prices.items():
         path = ("prices", name)
         provider, slash, model = name.partition("/")
-        if not slash or not _is_name(model):
+        if not slash or not is_model_name(model):
             yield Mistake(
                 path=path,
                 problem="is no price of a model",
@@ -265,5 +265,6 @@ def _is_printable(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-def _is_name(name: str) -> bool:
+def is_model_name(name: str) -> bool:
+    """Whether a text may be a model's name or, with a final ``*``, a pattern of such."""
     return _is_printable(name) and WILDCARD not in name[:-1]

@@ -1,0 +1,55 @@
+"""Router: ``cache-misses`` in; ``routed-requests``, or the end of a refused request, out."""
+
+from collections.abc import Iterator
+
+from services.router.decide import Refused, Routed, route_request
+from services.router.routing_table import RoutingTable
+from services.shared.domain.emit import Emit
+from services.shared.domain.events import CacheMissed, RequestRouted
+from services.shared.domain.terminal import emits_for_failure, journey_of
+from services.shared.domain.topics import Topic
+
+CONSUMES = (Topic.CACHE_MISSES,)
+EMITS = (Topic.ROUTED_REQUESTS, Topic.INFERENCE_RESULTS, Topic.RESULT_CHUNKS)
+
+
+class RouterProcessor:
+    """One ``CacheMissed`` in; one ``RequestRouted`` or the end of the request out."""
+
+    def __init__(self, table: RoutingTable) -> None:
+        """Make a router of one configuration."""
+        self._table = table
+
+    def process(self, missed: CacheMissed, now_ms: float) -> Iterator[Emit]:
+        """Route one request.
+
+        Args:
+            missed: The request, and what the cache found.
+            now_ms: Unix ms; stamps a refusal, decides nothing.
+        """
+        request = missed.request
+        decision = route_request(
+            request,
+            caller=self._table.caller(request.key_id),
+            alias=self._table.alias(request.model, at_ms=request.accepted_at),
+            config_version=self._table.version,
+        )
+        match decision:
+            case Routed(route=route, lane=lane):
+                routed = RequestRouted(
+                    request=request,
+                    cache=missed.cache,
+                    route=route,
+                    lane=lane,
+                    hops=missed.hops,
+                )
+                yield Emit(
+                    topic=Topic.ROUTED_REQUESTS,
+                    key=request.request_id,
+                    event=routed,
+                    request=request,
+                )
+            case Refused(error=error):
+                yield from emits_for_failure(
+                    request, error, now_ms=now_ms, journey=journey_of(missed)
+                )
