@@ -84,7 +84,12 @@ def route_request(
         config_version: Version of the configuration, for the record.
     """
     if caller is None or caller.disabled:
-        return _refused("invalid_api_key", "The API key of this request is unknown or disabled.")
+        return _refused(
+            "invalid_api_key",
+            "The API key of this request is unknown or disabled."
+            if request.key_id
+            else "Requests from Kafka producers are not served here. Set kafka_producers.enabled.",
+        )
     if alias is None or (caller.models and not matches_any(request.model, caller.models)):
         return _refused(
             "model_not_found",

@@ -47,10 +47,15 @@ class Gate(IntEnum):
 def gate_that_stops(request: InferenceRequested, candidate: Candidate) -> Gate | None:
     """The first gate that a target does not pass for a request; None when it may serve it.
 
-    What is not known of a model stops nothing but its price: an unknown model is never free.
+    What is not known of a model stops nothing, except its price: an unknown model is never free.
+    Embeddings have a window for each of their inputs, which only the provider can count.
     """
-    facts, tiers = candidate.facts, candidate.target.tiers
-    modalities, needed_tokens = facts.input_modalities, tokens_needed(request)
+    facts, tiers, modalities = (
+        candidate.facts,
+        candidate.target.tiers,
+        candidate.facts.input_modalities,
+    )
+    needed_tokens = 0 if request.operation == Operation.EMBEDDINGS else tokens_needed(request)
     stops = (
         (Gate.PRICE, not facts.prices),
         (Gate.TIER, tiers and request.tier not in tiers),

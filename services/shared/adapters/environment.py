@@ -1,9 +1,9 @@
 """What environment variables say: the settings of a service, and the configuration of all.
 
-The mapping is an argument, so nothing here depends on the process; ``__main__`` passes
-``os.environ``.
+The mapping is an argument, so that nothing else here depends on the process.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -26,6 +26,11 @@ PREFIX = "MILLRACE_"
 _DEV_TENANT = "dev"
 
 S = TypeVar("S", bound=msgspec.Struct)
+
+
+def process_environment() -> Mapping[str, str]:
+    """The environment of this process, as it is now."""
+    return dict(os.environ)
 
 
 def settings_from_environment(cls: type[S], environ: Mapping[str, str]) -> S:
