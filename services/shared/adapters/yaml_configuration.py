@@ -118,13 +118,14 @@ def _text_of(path: Path) -> str:
     try:
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
-        if len(content) > MAX_FILE_BYTES:
-            msg = f"{path}: is larger than {MAX_FILE_BYTES} bytes; split the models it declares"
-            raise InvalidConfiguration(msg)
-        return content.decode()
     except OSError as error:
         msg = f"{path}: cannot be read: {error.strerror or error}"
         raise InvalidConfiguration(msg) from error
+    if len(content) > MAX_FILE_BYTES:
+        msg = f"{path}: is larger than {MAX_FILE_BYTES} bytes; use patterns for families of models"
+        raise InvalidConfiguration(msg)
+    try:
+        return content.decode()
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         msg = f"{path}:{line}: is not UTF-8; save the file in that encoding"

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -24,6 +23,10 @@ ConfigPath = tuple[str | int, ...]
 _ENVIRONMENT_NAME = re.compile(r"(env:)?[A-Za-z_][A-Za-z0-9_]{0,127}")
 _SHA256_HEX = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[!-~]{1,256}")
+_URL = re.compile(
+    r"https?://(?P<secret>[^/@?#\s]*@)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)"
+    r"(:(?P<port>[0-9]{1,5}))?(/[^?#\s]*)?"
+)
 _PROVIDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -83,15 +86,10 @@ def _provider_mistakes(providers: Mapping[str, Provider]) -> Iterator[Mistake]:
 
 
 def _url_mistakes(path: ConfigPath, url: str) -> Iterator[Mistake]:
-    try:
-        parts = urlsplit(url)
-        whole = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
+    match = _URL.fullmatch(url)
+    if match is None or not 0 < int(match["port"] or 1) < 65_536:
         yield Mistake(path=path, problem="is no URL", remedy="write http(s)://host[:port]/path")
-        return
-    if not whole or any(character.isspace() for character in url):
-        yield Mistake(path=path, problem="is no URL", remedy="write http(s)://host[:port]/path")
-    elif parts.username is not None:
+    elif match["secret"]:
         yield Mistake(
             path=path,
             problem="holds a user name or password",
