@@ -1,0 +1,88 @@
+# Everything a newcomer needs is `make run` and `make test`; both set the project up by themselves.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SOURCES := services tests scripts
+FAST_TESTS := tests/unit tests/contract tests/pipeline
+NOT_FAST := kafka or redis or e2e or browser or slow
+
+# In CI the output is plain: no colour, no progress bars.
+ifeq ($(CI),true)
+export NO_COLOR := 1
+export PIP_PROGRESS_BAR := off
+export PY_COLORS := 0
+export TERM := dumb
+endif
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: install
+install: $(STAMP)  ## Set up .venv with exactly the locked packages (done once; needs no root)
+
+$(STAMP): requirements.lock pyproject.toml scripts/install.sh
+	@sh scripts/install.sh $(VENV)
+	@touch $@
+
+.PHONY: run
+run: install  ## Start the whole stack, send a streamed request through it, keep serving
+	@$(BIN)/millrace up --demo
+
+.PHONY: test
+test: static  ## Run every check and every test: unit, contract, pipeline, integration, end to end
+	$(BIN)/pytest --cov --cov-report=term --no-skips $(PYTEST_ARGS)
+
+.PHONY: check
+check: static fast-tests  ## The same without real brokers and processes: under a minute
+
+.PHONY: static
+static: install
+	$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --check .; exit 1; }
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+.PHONY: fast-tests
+fast-tests: install
+	$(BIN)/pytest $(wildcard $(FAST_TESTS)) -m 'not ($(NOT_FAST))' $(PYTEST_ARGS)
+
+.PHONY: coverage-core
+coverage-core: install  ## Test that every branch of what decides and of the domain is covered
+	$(BIN)/pytest $(wildcard $(FAST_TESTS)) -m 'not ($(NOT_FAST))' --cov --cov-report=term $(PYTEST_ARGS)
+
+.PHONY: coverage
+coverage: install  ## Show how much of everything the fast tests cover, in htmlcov/
+	$(BIN)/pytest $(wildcard $(FAST_TESTS)) -m 'not ($(NOT_FAST))' \
+	  --cov=services --cov-branch --cov-config=/dev/null --cov-report=html $(PYTEST_ARGS)
+
+.PHONY: fix
+fix: install  ## Format, and mend what can be mended
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+.PHONY: bench
+bench: install  ## Measure throughput, latency and CPU against a stack of its own
+	@$(BIN)/python -m tests.load $(BENCH_ARGS)
+
+.PHONY: lock
+lock: install  ## Write requirements.lock anew from pyproject.toml (needs uv)
+	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-emit-find-links --group dev pyproject.toml -o requirements.lock
+
+.PHONY: licences
+licences: install  ## Write THIRD_PARTY.md anew from the installed packages
+	$(BIN)/python scripts/licences.py --write
+
+.PHONY: clean
+clean:  ## Remove what was built or cached; keeps the stack's data
+	rm -rf $(VENV) htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache \
+	  .import_linter_cache .hypothesis bench-results build *.egg-info
+	find services tests scripts -name __pycache__ -type d -exec rm -rf {} +

@@ -1,0 +1,40 @@
+#!/bin/sh
+# Sets up a virtual environment with exactly the locked packages, each checked against its hash.
+# Usage: install.sh FOLDER; PYTHON=... chooses the interpreter.
+set -eu
+
+venv=$1
+
+fail() {
+    printf '%s\n' "$@" >&2
+    exit 1
+}
+
+is_new_enough() {
+    "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+}
+
+find_python() {
+    for candidate in ${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11 python}; do
+        if command -v "$candidate" >/dev/null 2>&1 && is_new_enough "$candidate"; then
+            printf '%s\n' "$candidate"
+            return
+        fi
+    done
+    fail "Millrace needs Python 3.11 or newer; found: $(python3 --version 2>&1 || true)" \
+        "Install one, or name it: make install PYTHON=/path/to/python3.11"
+}
+
+if ! is_new_enough "$venv/bin/python"; then
+    python=$(find_python)
+    "$python" -c 'import ensurepip, venv' 2>/dev/null ||
+        fail "$("$python" --version) lacks the modules venv and ensurepip." \
+            "On Debian and Ubuntu: apt install python3-venv"
+    printf 'Creating %s with %s\n' "$venv" "$("$python" --version)"
+    "$python" -m venv --clear "$venv"
+fi
+
+printf 'Installing the locked packages (about a minute the first time)\n'
+"$venv/bin/python" -m pip install --quiet --require-hashes --only-binary :all: -r requirements.lock
+"$venv/bin/python" -m pip install --quiet --no-deps --no-build-isolation --no-index --editable .
+printf 'Ready: %s/bin/millrace\n' "$venv"

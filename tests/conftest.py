@@ -1,0 +1,77 @@
+"""What holds for every test: options, time limits, and no real provider by accident."""
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+_TESTS = Path(__file__).parent
+_PROCESS_TIMEOUT_S = 180
+_REAL_THINGS = ("kafka", "redis", "e2e", "browser")
+_FOREIGN_SETTINGS = ("OPENAI_", "MILLRACE_", "OTEL_", "SCHEMA_REGISTRY_")
+
+hypothesis.settings.register_profile("millrace", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("millrace")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the project's own options."""
+    group = parser.getgroup("millrace")
+    group.addoption(
+        "--no-skips", action="store_true", help="a skipped test is a failed test (used by CI)"
+    )
+    group.addoption(
+        "--kafka-bootstrap-servers",
+        metavar="HOST:PORT",
+        default="",
+        help="use this running broker; otherwise tests that need one start their own",
+    )
+
+
+def pytest_configure() -> None:
+    """Forget the environment's real providers and running stacks: no test may reach them."""
+    for name in list(os.environ):
+        if name.startswith(_FOREIGN_SETTINGS):
+            del os.environ[name]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark end-to-end tests by their folder; give tests that start processes time for it."""
+    for item in items:
+        folder = item.path.relative_to(_TESTS).parts[0]
+        if folder == "e2e":
+            item.add_marker(pytest.mark.e2e)
+        starts_processes = folder in {"e2e", "integration"} or any(
+            item.get_closest_marker(name) for name in _REAL_THINGS
+        )
+        if starts_processes and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(_PROCESS_TIMEOUT_S))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skip into a failure where ``--no-skips`` says so."""
+    report = yield
+    _forbid_skip(report, item.config)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """The same for a module that skips itself."""
+    report = yield
+    _forbid_skip(report, collector.config)
+    return report
+
+
+def _forbid_skip(report: pytest.TestReport | pytest.CollectReport, config: pytest.Config) -> None:
+    is_expected_failure = hasattr(report, "wasxfail")
+    if report.skipped and not is_expected_failure and config.getoption("--no-skips"):
+        report.outcome = "failed"
+        report.longrepr = f"Skipped, which --no-skips forbids: {report.longrepr}"
