@@ -96,6 +96,11 @@ class Work(Generic[E]):
         return self._record.timestamp
 
     @property
+    def value(self) -> bytes:
+        """Its undecoded value."""
+        return self._record.value or b""
+
+    @property
     def raw(self) -> "Raw":
         """The record as it was delivered."""
         return self._record

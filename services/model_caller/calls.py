@@ -1,0 +1,236 @@
+"""One call to a provider: send, read, bound by time, tell what came of it."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+
+import msgspec
+
+from services.model_caller import decide
+from services.model_caller.answers import (
+    Malformed,
+    ProviderError,
+    StreamedAnswer,
+    error_of,
+    whole_answer,
+)
+from services.model_caller.chunks import ChunkStream
+from services.model_caller.decide import CallFailed, failure, failure_from_status
+from services.model_caller.embeddings import Merged, merged_call, split_answer
+from services.model_caller.sse import EventTooLarge, SseDecoder
+from services.model_caller.wire import PATHS, upstream_body
+from services.shared.domain.configuration import Timeouts
+from services.shared.domain.events import InferenceRequested, Operation
+from services.shared.domain.terminal import Answer
+from services.shared.ports.model_provider import ModelProvider, UpstreamAnswer, UpstreamFailed
+
+MAX_ANSWER_BYTES = 5 * 1024 * 1024
+_MAX_ERROR_BYTES = 64 * 1024
+
+
+class Service(msgspec.Struct, frozen=True):
+    """A provider that is connected.
+
+    Attributes:
+        provider: How to reach it.
+        timeouts: How long it may take.
+        slots: Calls at once.
+    """
+
+    provider: ModelProvider
+    timeouts: Timeouts
+    slots: asyncio.Semaphore
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked.
+
+    Attributes:
+        requests: One request, or several that share a merged call.
+        model: The provider's name of the model.
+        headers: Headers beside those that the provider adds.
+        deadline_s: When it must have ended, on the event loop's clock.
+    """
+
+    requests: Sequence[InferenceRequested]
+    model: str
+    headers: Mapping[str, str]
+    deadline_s: float
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of a call.
+
+    Attributes:
+        result: An answer for each request, or why there is none.
+        first_output_s: When output first arrived, on the event loop's clock; None = never.
+        status: The provider's HTTP status; 0 = none.
+        upstream_request_id: The provider's own id of the call.
+    """
+
+    result: Sequence[Answer] | CallFailed
+    first_output_s: float | None = None
+    status: int = 0
+    upstream_request_id: str = ""
+
+
+async def ask(service: Service, call: Call, chunks: ChunkStream | None, *, now_ms: float) -> Reply:
+    """Make a call.
+
+    Args:
+        service: The provider.
+        call: What is asked.
+        chunks: Where a streamed answer goes as it comes; None = it is wanted in one piece.
+        now_ms: Unix ms, to read dates in Retry-After.
+    """
+    exchange = _Exchange(service, call, chunks, now_ms)
+    try:
+        async with asyncio.timeout_at(call.deadline_s):
+            async with service.slots:
+                result = await exchange.run()
+    except TimeoutError:
+        result = exchange.timed_out()
+    except UpstreamFailed as error:
+        result = failure(error.code, f"The provider broke off ({error}).")
+    except EventTooLarge:
+        result = failure("provider_malformed", "The provider sent an event that does not end.")
+    except Malformed as error:
+        result = failure("provider_malformed", f"The provider's answer is malformed: {error}.")
+    except ProviderError as error:
+        result = failure_from_status(
+            exchange.error_status(), message=error.message, code=error.code, param="", pause_ms=0
+        )
+    if isinstance(result, CallFailed):
+        result = exchange.marked(result)
+    return Reply(
+        result=result,
+        first_output_s=exchange.first_output_s,
+        status=exchange.status,
+        upstream_request_id=exchange.upstream_request_id,
+    )
+
+
+class _Exchange:
+    """The state of a call while it runs."""
+
+    def __init__(
+        self, service: Service, call: Call, chunks: ChunkStream | None, now_ms: float
+    ) -> None:
+        self._service = service
+        self._call = call
+        self._chunks = chunks
+        self._now_ms = now_ms
+        self._clock = asyncio.get_running_loop().time
+        self._has_output = False
+        self.first_output_s: float | None = None
+        self.status = 0
+        self.upstream_request_id = ""
+
+    async def run(self) -> Sequence[Answer] | CallFailed:
+        requests = self._call.requests
+        operation = Operation(requests[0].operation)
+        merged: Merged | None = None
+        if len(requests) > 1:
+            merged = merged_call([request.body for request in requests])
+        body = upstream_body(
+            merged.body if merged else requests[0].body,
+            model=self._call.model,
+            stream=self._chunks is not None,
+        )
+        timeouts = self._service.timeouts
+        first_by = self._clock() + (
+            timeouts.first_token_s if self._chunks is not None else timeouts.total_s
+        )
+        async with asyncio.timeout_at(first_by) as timer:
+            async with self._service.provider.call(
+                PATHS[operation], body=body, headers=self._call.headers
+            ) as upstream:
+                self.status = upstream.status
+                self.upstream_request_id = upstream.headers.get("x-request-id", "")[:128]
+                if upstream.status != 200:
+                    return await self._refused(upstream)
+                if self._chunks is not None:
+                    return await self._streamed(upstream, timer, self._chunks)
+                received = await upstream.read(max_bytes=MAX_ANSWER_BYTES)
+        self.first_output_s = self._clock()
+        if merged is not None:
+            return split_answer(merged, requests, received)
+        return [whole_answer(requests[0], received)]
+
+    async def _streamed(
+        self, upstream: UpstreamAnswer, timer: asyncio.Timeout, chunks: ChunkStream
+    ) -> Sequence[Answer]:
+        if not upstream.headers.get("content-type", "").startswith("text/event-stream"):
+            raise Malformed("a stream was asked for, something else came")
+        total_by = self._clock() + self._service.timeouts.total_s
+        answer = StreamedAnswer(self._call.requests[0])
+        decoder = SseDecoder()
+        held: list[bytes] = []  # a role without a word is no output yet: it can still be repeated
+        async for piece in upstream.pieces():
+            for data in decoder.feed(piece):
+                await self._hand_on(answer, data, held, chunks)
+            if answer.is_done:
+                break
+            if self._has_output:
+                pause_s = self._service.timeouts.inter_token_s
+                timer.reschedule(min(total_by, self._clock() + pause_s))
+        else:
+            for data in decoder.close():
+                await self._hand_on(answer, data, held, chunks)
+        whole = answer.answer()
+        usage = answer.usage_fragment()
+        await chunks.end(*held, *((usage,) if usage is not None else ()))
+        return [whole]
+
+    async def _hand_on(
+        self, answer: StreamedAnswer, data: bytes, held: list[bytes], chunks: ChunkStream
+    ) -> None:
+        fragment = answer.take(data)
+        if fragment is None:
+            return
+        held.append(fragment)
+        if answer.has_output:
+            if not self._has_output:
+                self._has_output = True
+                self.first_output_s = self._clock()
+            for ready in held:
+                await chunks.delta(ready)
+            held.clear()
+
+    async def _refused(self, upstream: UpstreamAnswer) -> CallFailed:
+        pause_ms = decide.retry_after_ms(upstream.headers, now_ms=self._now_ms)
+        body = b""
+        with suppress(UpstreamFailed):  # the status alone decides then
+            body = await upstream.read(max_bytes=_MAX_ERROR_BYTES)
+        error = error_of(body)
+        return failure_from_status(
+            upstream.status,
+            message=error.message,
+            code=error.code,
+            param=error.param,
+            pause_ms=pause_ms,
+        )
+
+    def timed_out(self) -> CallFailed:
+        if self._clock() >= self._call.deadline_s:
+            error = failure("deadline_exceeded", "The request's deadline passed during the call.")
+            return msgspec.structs.replace(error, is_retriable=False, is_this_target_only=False)
+        if self._has_output:
+            pause_s = self._service.timeouts.inter_token_s
+            return failure("provider_timeout", f"The provider fell silent for {pause_s:g} s.")
+        return failure("provider_timeout", "The provider did not answer in time.")
+
+    def error_status(self) -> int:
+        """The status to read an error in the body by: 200 says nothing."""
+        return 502 if self.status == 200 else self.status
+
+    def marked(self, failed: CallFailed) -> CallFailed:
+        """A failure after output is an interrupted stream, and final."""
+        if not self._has_output:
+            return failed
+        error = failed.error
+        if error.code != "deadline_exceeded":
+            error = msgspec.structs.replace(
+                error, code="stream_interrupted", message=f"{error.message} The answer is cut off."
+            )
+        return msgspec.structs.replace(failed, error=error, has_output=True)

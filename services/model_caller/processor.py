@@ -1,0 +1,74 @@
+"""Takes batches apart, has their members served, and closes them."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from itertools import groupby
+
+from services.model_caller.embeddings import merge_key
+from services.model_caller.serving import Serving, Tools, journey_of_member
+from services.shared.domain.errors import PoisonRecord
+from services.shared.domain.events import RequestBatch, RequestRouted
+from services.shared.domain.terminal import emits_for_expiry
+from services.shared.ports.work import OpenRecord
+
+_LOG = logging.getLogger(__name__)
+
+
+class ModelCallerProcessor:
+    """Serves batches; every member ends in its terminal record."""
+
+    def __init__(self, tools: Tools) -> None:
+        """Use connected providers."""
+        self._tools = tools
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def process(self, works: Sequence[OpenRecord[RequestBatch]]) -> None:
+        """Start the calls of these batches; they finish by themselves."""
+        for work in works:
+            task = asyncio.create_task(self._serve_batch(work))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _serve_batch(self, work: OpenRecord[RequestBatch]) -> None:
+        groups = _groups(work.event)
+        try:
+            if len(groups) == 1:
+                await self._serve(work, groups[0])
+            else:
+                async with asyncio.TaskGroup() as tasks:
+                    for group in groups:
+                        tasks.create_task(self._serve(work, group))
+        except Exception as error:
+            _LOG.exception(
+                "a batch could not be served", extra={"batch_id": work.event.batch_id}
+            )
+            work.bury(PoisonRecord("processor_error", type(error).__name__))
+        else:
+            work.finish()
+
+    async def _serve(
+        self, work: OpenRecord[RequestBatch], members: Sequence[RequestRouted]
+    ) -> None:
+        now_ms = self._tools.clock.now_ms()
+        live = []
+        for member in members:
+            if 0 < member.request.deadline_at <= now_ms:
+                journey = journey_of_member(work.event, member)
+                for emit in emits_for_expiry(member.request, now_ms=now_ms, journey=journey):
+                    await work.emit(emit)
+            else:
+                live.append(member)
+        if live:
+            await Serving(self._tools, work, live).run()
+
+
+def _groups(batch: RequestBatch) -> list[list[RequestRouted]]:
+    """Members that share a call: each his own, or all whose calls differ in nothing but inputs."""
+    if not batch.merge:
+        return [[member] for member in batch.members]
+    keyed = sorted(
+        ((merge_key(member.request.body), member) for member in batch.members),
+        key=lambda pair: pair[0],
+    )
+    return [[m for _, m in group] for _, group in groupby(keyed, lambda pair: pair[0])]

@@ -1,0 +1,298 @@
+"""From the first call for a request to its terminal record: repeat, fall back, split, end."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from services.model_caller.calls import Call, Reply, Service, ask
+from services.model_caller.chunks import ChunkStream
+from services.model_caller.decide import CallFailed, Fallback, GiveUp, Retry, RetryBudget, next_step
+from services.shared.domain.configuration import Retries
+from services.shared.domain.emit import Emit
+from services.shared.domain.errors import PublicError
+from services.shared.domain.events import (
+    ModelCall,
+    Operation,
+    RequestBatch,
+    RequestRouted,
+    Target,
+)
+from services.shared.domain.evidence import cache_headers, route_headers
+from services.shared.domain.ids import NO_REPLY
+from services.shared.domain.money import cost_nanousd
+from services.shared.domain.terminal import (
+    Answer,
+    Journey,
+    completed,
+    emits_for_failure,
+    failed,
+    terminal_emit,
+)
+from services.shared.domain.tracing import (
+    TraceContext,
+    read_traceparent,
+    request_context,
+    span_id_for,
+    traceparent,
+)
+from services.shared.ports.clock import Clock
+from services.shared.ports.work import OpenRecord
+from services.shared.telemetry.metrics import latency_histogram
+
+SERVICE = "model-caller"
+_GATHER_S = (0.025, 0.05)
+_MANY_CALLS = 64
+
+
+class CallMetrics:
+    """What is measured of calls, by provider and model."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Register the metrics."""
+        labels = ("provider", "model")
+        self.in_flight = 0
+        Gauge(
+            "millrace_model_calls_in_flight", "Requests being asked for.", registry=registry
+        ).set_function(lambda: self.in_flight)
+        self.calls = Counter(
+            "millrace_model_calls",
+            "Calls to providers by result; code is empty for answers.",
+            (*labels, "code"),
+            registry=registry,
+        )
+        self.duration: Histogram = latency_histogram(
+            "gen_ai_client_operation_duration_seconds", "Duration of calls.", labels, registry
+        )
+        self.first_output: Histogram = latency_histogram(
+            "gen_ai_client_operation_time_to_first_chunk_seconds",
+            "From the call to its first output.",
+            labels,
+            registry,
+        )
+
+    def note(self, target: Target, reply: Reply, *, duration_s: float, output_s: float) -> None:
+        """Count a call; ``output_s`` is negative when no output came."""
+        code = reply.result.error.code if isinstance(reply.result, CallFailed) else ""
+        self.calls.labels(target.provider, target.model, code).inc()
+        self.duration.labels(target.provider, target.model).observe(duration_s)
+        if output_s >= 0:
+            self.first_output.labels(target.provider, target.model).observe(output_s)
+
+
+class Tools(msgspec.Struct, frozen=True, kw_only=True):
+    """What every serving uses.
+
+    Attributes:
+        services: Providers by name.
+        retries: Limits of repetition.
+        budget: Extra calls that the process may still spend.
+        clock: The time.
+        jitter: Random numbers in [0, 1).
+        metrics: Where calls are counted.
+    """
+
+    services: Mapping[str, Service]
+    retries: Retries
+    budget: RetryBudget
+    clock: Clock
+    jitter: Callable[[], float]
+    metrics: CallMetrics
+
+
+class Serving:
+    """The calls for one request, or for several that share a merged call."""
+
+    def __init__(
+        self,
+        tools: Tools,
+        work: OpenRecord[RequestBatch],
+        members: Sequence[RequestRouted],
+    ) -> None:
+        self._tools = tools
+        self._work = work
+        self._members = members
+        self._request = members[0].request
+        self._calls: list[list[ModelCall]] = [[] for _ in members]
+        self._chunks: ChunkStream | None = None
+
+    async def run(self) -> None:
+        """Call, repeat, fall back, and end."""
+        self._tools.metrics.in_flight += 1
+        try:
+            await self._until_end()
+        finally:
+            self._tools.metrics.in_flight -= 1
+
+    async def _until_end(self) -> None:
+        targets = list(self._members[0].route.targets)
+        attempt = 0
+        self._tools.budget.first_call()
+        while True:
+            target = targets[0]
+            attempt += 1
+            reply = await self._attempt(target, attempt)
+            if not isinstance(reply.result, CallFailed):
+                await self._complete(target, reply.result)
+                return
+            if len(self._members) > 1 and not reply.result.is_this_target_only:
+                await self._split()
+                return
+            step = next_step(
+                reply.result,
+                policy=self._tools.retries,
+                attempts_made=attempt,
+                targets_left=len(targets) - 1,
+                budget_left=self._tools.budget.is_left,
+                remaining_ms=self._request.deadline_at - self._tools.clock.now_ms(),
+                jitter=self._tools.jitter(),
+            )
+            match step:
+                case GiveUp(error=error):
+                    await self._fail(error, has_output=reply.result.has_output)
+                    return
+                case Fallback():
+                    targets.pop(0)
+                case Retry(wait_ms=wait_ms):
+                    await asyncio.sleep(wait_ms / 1000)
+            self._tools.budget.extra_call()
+
+    async def _split(self) -> None:
+        """One bad member fails alone: everybody is asked for by himself."""
+        async with asyncio.TaskGroup() as tasks:
+            for member in self._members:
+                tasks.create_task(Serving(self._tools, self._work, [member]).run())
+
+    async def _attempt(self, target: Target, attempt: int) -> Reply:
+        service = self._tools.services.get(target.provider)
+        started_ms = self._tools.clock.now_ms()
+        if service is None:
+            unknown = PublicError(
+                code="provider_error", message="The target's provider is not configured here."
+            )
+            reply = Reply(result=CallFailed(error=unknown, is_retriable=False))
+        else:
+            self._chunks = self._stream_to_client(target, attempt)
+            call = Call(
+                requests=[member.request for member in self._members],
+                model=target.model,
+                headers=self._headers(attempt),
+                deadline_s=self._deadline_s(),
+            )
+            reply = await ask(service, call, self._chunks, now_ms=started_ms)
+        self._note(target, attempt, reply, started_ms)
+        return reply
+
+    def _stream_to_client(self, target: Target, attempt: int) -> ChunkStream | None:
+        if not self._request.stream or self._request.operation == Operation.EMBEDDINGS:
+            return None
+        return self._chunk_stream(self._members[0], target, attempt)
+
+    def _chunk_stream(self, member: RequestRouted, target: Target, attempt: int) -> ChunkStream:
+        return ChunkStream(
+            member.request,
+            attempt=attempt,
+            headers={
+                **cache_headers(member.cache),
+                **route_headers(member.route, target),
+                "x-millrace-attempts": str(attempt),
+            },
+            gather_s=_GATHER_S[self._tools.metrics.in_flight > _MANY_CALLS],
+            send=self._work.emit,
+        )
+
+    def _headers(self, attempt: int) -> dict[str, str]:
+        request = self._request
+        span = span_id_for(request.request_id, SERVICE, attempt)
+        caller = read_traceparent(request.traceparent)
+        context = request_context(request.request_id, caller)
+        headers = {
+            "traceparent": traceparent(
+                TraceContext(
+                    trace_id=context.trace_id, parent_id=span, is_sampled=context.is_sampled
+                )
+            ),
+            "x-millrace-attempt-id": f"{request.request_id}-{attempt}",
+        }
+        if request.tracestate:
+            headers["tracestate"] = request.tracestate
+        return headers
+
+    def _deadline_s(self) -> float:
+        deadline_at = min(member.request.deadline_at for member in self._members)
+        remaining_s = (deadline_at - self._tools.clock.now_ms()) / 1000
+        return asyncio.get_running_loop().time() + max(0.0, remaining_s)
+
+    def _note(self, target: Target, attempt: int, reply: Reply, started_ms: float) -> None:
+        now_ms = self._tools.clock.now_ms()
+        output_ms = -1.0
+        if reply.first_output_s is not None:
+            ago_s = asyncio.get_running_loop().time() - reply.first_output_s
+            output_ms = now_ms - ago_s * 1000
+        self._tools.metrics.note(
+            target,
+            reply,
+            duration_s=(now_ms - started_ms) / 1000,
+            output_s=(output_ms - started_ms) / 1000,
+        )
+        for i, member in enumerate(self._members):
+            accepted_at = member.request.accepted_at
+            call = ModelCall(
+                attempt=attempt,
+                provider=target.provider,
+                model=target.model,
+                started_ms=round(started_ms - accepted_at, 3),
+                first_chunk_ms=-1.0 if output_ms < 0 else round(output_ms - accepted_at, 3),
+                finished_ms=round(now_ms - accepted_at, 3),
+                error_code=(
+                    reply.result.error.code if isinstance(reply.result, CallFailed) else ""
+                ),
+                upstream_status=reply.status,
+                upstream_request_id=reply.upstream_request_id,
+            )
+            if not isinstance(reply.result, CallFailed):
+                usage = reply.result[i].usage
+                cost = cost_nanousd(usage, target.price)
+                call = msgspec.structs.replace(call, usage=usage, cost_nanousd=cost)
+            self._calls[i].append(call)
+
+    async def _complete(self, target: Target, answers: Sequence[Answer]) -> None:
+        for i, (member, answer) in enumerate(zip(self._members, answers, strict=True)):
+            request = member.request
+            if self._chunks is None and request.reply_partition != NO_REPLY:
+                attempt = self._calls[i][-1].attempt
+                await self._chunk_stream(member, target, attempt).end(answer.response)
+            journey = journey_of_member(self._work.event, member, self._calls[i])
+            terminal = completed(
+                request, answer, now_ms=self._tools.clock.now_ms(), journey=journey
+            )
+            await self._work.emit(terminal_emit(request, terminal))
+
+    async def _fail(self, error: PublicError, *, has_output: bool) -> None:
+        now_ms = self._tools.clock.now_ms()
+        for i, member in enumerate(self._members):
+            journey = journey_of_member(self._work.event, member, self._calls[i])
+            emits: Sequence[Emit]
+            if has_output and self._chunks is not None:
+                await self._chunks.fail(error)
+                terminal = failed(member.request, error, now_ms=now_ms, journey=journey)
+                emits = [terminal_emit(member.request, terminal)]
+            else:
+                emits = emits_for_failure(member.request, error, now_ms=now_ms, journey=journey)
+            for emit in emits:
+                await self._work.emit(emit)
+
+
+def journey_of_member(
+    batch: RequestBatch, member: RequestRouted, calls: Sequence[ModelCall] = ()
+) -> Journey:
+    """What a member of a batch went through."""
+    return Journey(
+        hops=member.hops,
+        cache=member.cache,
+        route=member.route,
+        calls=tuple(calls),
+        batch_id=batch.batch_id,
+        batch_size=len(batch.members),
+    )

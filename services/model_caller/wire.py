@@ -1,0 +1,40 @@
+"""OpenAI's requests on their way to a provider."""
+
+from typing import Any
+
+import msgspec
+
+from services.shared.domain.events import Operation
+
+PATHS = {
+    Operation.CHAT: "/chat/completions",
+    Operation.TEXT_COMPLETION: "/completions",
+    Operation.EMBEDDINGS: "/embeddings",
+}
+"""Where each operation is asked for, below a provider's base URL."""
+
+_OWN_FIELDS = ("cache",)
+_AS_THEY_ARE = dict[str, msgspec.Raw]
+
+
+def upstream_body(body: bytes, *, model: str, stream: bool) -> bytes:
+    """The caller's body as the provider gets it.
+
+    The model is the provider's own name for it, fields that are ours are left out, and a stream
+    is always asked to report its usage: the gateway has to know what it costs.
+
+    Args:
+        body: The caller's body, already admitted.
+        model: The provider's name of the model.
+        stream: Whether the answer is streamed.
+    """
+    fields = msgspec.json.decode(body, type=_AS_THEY_ARE)
+    for own in _OWN_FIELDS:
+        fields.pop(own, None)
+    fields["model"] = msgspec.Raw(msgspec.json.encode(model))
+    if stream:
+        options: Any = msgspec.json.decode(fields.get("stream_options", b"null")) or {}
+        fields["stream_options"] = msgspec.Raw(
+            msgspec.json.encode({**options, "include_usage": True})
+        )
+    return msgspec.json.encode(fields)
