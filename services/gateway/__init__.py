@@ -1,0 +1,1 @@
+"""Gateway: OpenAI's HTTP API in front of the pipeline."""
