@@ -8,7 +8,6 @@ MAKEFLAGS += --no-print-directory
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-SOURCES := services tests scripts
 FAST_TESTS := tests/unit tests/contract tests/pipeline
 NOT_FAST := kafka or redis or e2e or browser or slow
 
@@ -41,13 +40,25 @@ test: static  ## Run every check and every test: unit, contract, pipeline, integ
 	$(BIN)/pytest --cov --cov-report=term --no-skips $(PYTEST_ARGS)
 
 .PHONY: check
-check: static fast-tests  ## The same without real brokers and processes: under a minute
+check: static fast-tests  ## The same without real brokers and processes, in under a minute
 
 .PHONY: static
-static: install
-	$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --check .; exit 1; }
+static: format-check lint types import-rules
+
+.PHONY: format-check
+format-check: install
+	$(BIN)/ruff format --check --quiet .
+
+.PHONY: lint
+lint: install
 	$(BIN)/ruff check .
+
+.PHONY: types
+types: install
 	$(BIN)/mypy
+
+.PHONY: import-rules
+import-rules: install
 	@$(BIN)/lint-imports --no-logo
 
 .PHONY: fast-tests
