@@ -7,7 +7,7 @@ counts, so a replayed request is routed the same way.
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -113,7 +113,7 @@ def _choose(request: InferenceRequested, alias: Alias, config_version: str) -> R
     stopped = [(candidate, gate) for candidate, gate in gates if gate is not None]
     if not passed:
         return Refused(error=refusal(request, stopped))
-    ordered, reason = _in_order(request, alias.model.strategy, passed)
+    ordered, reason = _ORDERINGS[alias.model.strategy](request, passed)
     if stopped:
         skipped = ", ".join(
             f"{candidate.name} ({gate.name.lower()})" for candidate, gate in stopped
@@ -148,16 +148,10 @@ def _target(request: InferenceRequested, candidate: Candidate) -> Target:
     return Target(provider=candidate.target.provider, model=candidate.model, price=price or Price())
 
 
-def _in_order(
-    request: InferenceRequested, strategy: Strategy, passed: Sequence[Candidate]
+def _as_listed(
+    _request: InferenceRequested, passed: Sequence[Candidate]
 ) -> tuple[list[Candidate], str]:
-    match strategy:
-        case Strategy.FIXED:
-            return list(passed), "first in order that can serve it"
-        case Strategy.TIER:
-            return _by_tier(request, passed)
-        case Strategy.WEIGHTED:
-            return _by_weight(request, passed)
+    return list(passed), "first in order that can serve it"
 
 
 def _by_tier(
@@ -200,6 +194,13 @@ def _weighted_draw(sticky: str, candidate: Candidate) -> float:
     digest = hashlib.blake2b(f"{sticky}\0{candidate.name}".encode(), digest_size=8).digest()
     u = ((int.from_bytes(digest, "big") >> 12) + 0.5) / 2**52
     return candidate.target.weight / -math.log(u)
+
+
+_ORDERINGS: dict[
+    Strategy,
+    Callable[[InferenceRequested, Sequence[Candidate]], tuple[list[Candidate], str]],
+] = {Strategy.FIXED: _as_listed, Strategy.TIER: _by_tier, Strategy.WEIGHTED: _by_weight}
+"""Each strategy: the targets that passed in order, and why the first one leads."""
 
 
 def _refused(code: str, message: str, *, param: str = "") -> Refused:

@@ -410,6 +410,13 @@ def test_the_reason_names_the_weight_and_what_it_sticks_to() -> None:
         assert decision.route.reason == f"weight 3 of 3, by {by}"
 
 
+@pytest.mark.parametrize("strategy", Strategy)
+def test_every_strategy_orders_all_targets_that_passed(strategy: Strategy) -> None:
+    """Whatever the strategy, the first choice is followed by all other targets as fallbacks."""
+    targets = alias(candidate("a"), candidate("b"), candidate("c", weight=0), strategy=strategy)
+    assert sorted(models_of(decided(asked(), targets))) == ["a", "b", "c"]
+
+
 @given(
     tokens=st.integers(0, 100_000),
     cap=st.integers(0, 5_000),
