@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -54,6 +55,7 @@ async def _build(stage: StageTools) -> AsyncIterator[Process[RequestBatch]]:
                 asyncio.Semaphore(provider.max_in_flight),
             )
         tools = Tools(
+            run=uuid.uuid4().hex[:12],
             services=services,
             retries=configuration.retries,
             budget=RetryBudget(ratio=configuration.retries.budget_ratio),

@@ -23,6 +23,7 @@ class ChunkStream:
         self,
         request: InferenceRequested,
         *,
+        run: str,
         attempt: int,
         headers: dict[str, str],
         gather_s: float,
@@ -32,12 +33,14 @@ class ChunkStream:
 
         Args:
             request: The request.
+            run: Who serves the request.
             attempt: Number of the model call.
             headers: Response headers for the first chunk.
             gather_s: How long output is gathered after the first, seconds.
             send: Where records go.
         """
         self._request = request
+        self._run = run
         self._attempt = attempt
         self._headers = headers
         self._gather_s = gather_s
@@ -75,6 +78,7 @@ class ChunkStream:
                     self._request,
                     error,
                     headers=self._headers,
+                    run=self._run,
                     attempt=self._attempt,
                     seq=self._next(),
                 )
@@ -114,6 +118,7 @@ class ChunkStream:
             request_id=self._request.request_id,
             attempt=self._attempt,
             seq=seq,
+            run=self._run,
             kind=kind.value,
             payload=payload,
             headers=self._headers if seq == 0 else {},

@@ -85,6 +85,7 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
     """What every serving uses.
 
     Attributes:
+        run: Unique to this process.
         services: Providers by name.
         retries: Limits of repetition.
         budget: Extra calls that the process may still spend.
@@ -93,6 +94,7 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
         metrics: Where calls are counted.
     """
 
+    run: str
     services: Mapping[str, Service]
     retries: Retries
     budget: RetryBudget
@@ -192,6 +194,7 @@ class Serving:
     def _chunk_stream(self, member: RequestRouted, target: Target, attempt: int) -> ChunkStream:
         return ChunkStream(
             member.request,
+            run=self._tools.run,
             attempt=attempt,
             headers={
                 **cache_headers(member.cache),

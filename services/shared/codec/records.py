@@ -27,6 +27,7 @@ RECORDS: Final[dict[str, type[Event]]] = {
         events.RequestBatch,
         events.ResultChunk,
         events.InferenceFinished,
+        events.CacheEntry,
         events.CrashSuspected,
     )
 }
@@ -38,9 +39,7 @@ _AS_IS: Final = (bytes,)
 
 def encode_record(event: Event) -> bytes:
     """Encode a record in its newest schema, Confluent-framed."""
-    return avro.encode(
-        _NAMES[type(event)], msgspec.to_builtins(event, builtin_types=_AS_IS)
-    )
+    return avro.encode(_NAMES[type(event)], msgspec.to_builtins(event, builtin_types=_AS_IS))
 
 
 def decode_record(value: bytes, event_type: type[E]) -> E:

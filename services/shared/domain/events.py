@@ -257,6 +257,7 @@ class ResultChunk(Event):
 
     Attributes:
         request_id: The request.
+        run: Who produced it: a request that is served again, after a crash, has another run.
         attempt: Number of the model call that produced it, from 1; 0 = no call was made.
         seq: Position in the attempt's stream, from 0 without gaps.
         kind: ``delta``, ``end`` or ``error``.
@@ -270,6 +271,7 @@ class ResultChunk(Event):
     seq: int
     kind: str
     payload: bytes
+    run: str = ""
     status: int = 200
     headers: dict[str, str] = {}
 
@@ -382,6 +384,32 @@ class InferenceFinished(Event):
     response: bytes = b""
     error: Failure | None = None
     hops: tuple[Hop, ...] = ()
+
+
+class CacheEntry(Event):
+    """An answer that may be served again.
+
+    Attributes:
+        fingerprint: Key of the exact cache.
+        tenant: Whose answer it is; nobody else is served it.
+        request_id: Request that it answered.
+        operation: ``chat``, ``text_completion`` or ``embeddings``.
+        response: The whole answer as OpenAI-shaped JSON.
+        response_model: Model that the provider says answered.
+        finish_reason: Why the model stopped.
+        usage: Tokens that it cost.
+        stored_at: When it was admitted, unix ms.
+    """
+
+    fingerprint: str
+    tenant: str
+    request_id: str
+    operation: str
+    response: bytes
+    response_model: str = ""
+    finish_reason: str = "stop"
+    usage: Usage = Usage()
+    stored_at: int = 0
 
 
 class CrashSuspected(Event):

@@ -127,6 +127,7 @@ def error_chunk(
     error: PublicError,
     *,
     headers: dict[str, str] | None = None,
+    run: str = "",
     attempt: int = 0,
     seq: int = 0,
 ) -> ResultChunk:
@@ -136,11 +137,13 @@ def error_chunk(
         request: The request.
         error: Why, as the caller sees it.
         headers: Response headers beside those that follow from the error.
+        run: Who served the request; empty = it was not served.
         attempt: Number of the model call that failed; 0 = none was made.
         seq: Position in the attempt's stream.
     """
     return ResultChunk(
         request_id=request.request_id,
+        run=run,
         attempt=attempt,
         seq=seq,
         kind=ChunkKind.ERROR.value,

@@ -1,0 +1,77 @@
+"""Whether a request is looked up, and whether what was found may be served."""
+
+import msgspec
+
+from services.shared.domain.events import (
+    CacheEntry,
+    CacheEvidence,
+    CacheOutcome,
+    InferenceRequested,
+)
+
+MS_PER_S = 1000
+ANY_AGE = -1
+
+
+class Hit(msgspec.Struct, frozen=True):
+    """This entry answers the request."""
+
+    entry: CacheEntry
+    evidence: CacheEvidence
+
+
+class NoHit(msgspec.Struct, frozen=True):
+    """The model has to be asked.
+
+    Attributes:
+        evidence: What the caller is told.
+        is_foreign: The entry belongs to another tenant or another request: a fault to look into.
+    """
+
+    evidence: CacheEvidence
+    is_foreign: bool = False
+
+
+MISS = NoHit(CacheEvidence(outcome=CacheOutcome.MISS.value))
+BYPASS = NoHit(CacheEvidence(outcome=CacheOutcome.BYPASS.value))
+
+
+def is_looked_up(request: InferenceRequested, *, ttl_s: int) -> bool:
+    """Whether the cache is asked at all.
+
+    Args:
+        request: The request.
+        ttl_s: How long answers of this kind are kept; 0 = never.
+    """
+    return ttl_s > 0 and not request.cache_policy.no_cache and bool(request.fingerprint)
+
+
+def judge(
+    request: InferenceRequested, entry: CacheEntry, *, ttl_s: int, now_ms: float
+) -> Hit | NoHit:
+    """Decide whether an entry found under the request's fingerprint may be served.
+
+    The fingerprint covers the tenant, and yet the entry is checked again: a store that mixes up
+    keys must not show one tenant another's answer.
+
+    Args:
+        request: The request.
+        entry: What was found.
+        ttl_s: How long answers of this kind are kept now; the configuration may have changed.
+        now_ms: Unix ms.
+    """
+    same = (entry.tenant, entry.fingerprint, entry.operation) == (
+        request.tenant,
+        request.fingerprint,
+        request.operation,
+    )
+    if not same:
+        return NoHit(MISS.evidence, is_foreign=True)
+    age_s = max(0, int(now_ms - entry.stored_at) // MS_PER_S)
+    most_s = request.cache_policy.max_age_s
+    if age_s > ttl_s or (most_s != ANY_AGE and age_s > most_s):
+        return MISS
+    evidence = CacheEvidence(
+        outcome=CacheOutcome.EXACT_HIT.value, age_s=age_s, source_request_id=entry.request_id
+    )
+    return Hit(entry, evidence)

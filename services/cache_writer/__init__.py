@@ -1,0 +1,8 @@
+"""Cache writer: keeps answers that may be served again.
+
+Consumes: ``inference-results``.
+Decides: which answers are kept, and for how long (``decide.py``).
+Emits: nothing; writes Redis.
+Keeps: nothing.
+When it fails: an answer is not kept; the next request for it is a miss.
+"""

@@ -1,0 +1,47 @@
+"""Wires the cache writer."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from services.cache_writer.processor import CONSUMES, CacheWriterProcessor, WriterMetrics
+from services.cache_writer.settings import CacheWriterSettings
+from services.shared.adapters.environment import (
+    configuration_from_environment,
+    process_environment,
+    settings_from_environment,
+)
+from services.shared.adapters.redis_response_cache import RedisResponseCache, connected_redis
+from services.shared.adapters.system_clock import SystemClock
+from services.shared.domain.cache_times import CacheTimes
+from services.shared.domain.events import InferenceFinished
+from services.shared.stream.loop import Process
+from services.shared.stream.service import Stage, Tools, run_stage
+from services.shared.stream.shapes import polled
+
+SERVICE = "cache-writer"
+_TIMEOUT_S = 1.0
+"""Nobody waits for a write, so it may take longer than a look-up."""
+
+
+def main() -> None:
+    """Run the service."""
+    environ = process_environment()
+    settings = settings_from_environment(CacheWriterSettings, environ)
+
+    @asynccontextmanager
+    async def build(tools: Tools) -> AsyncIterator[Process[InferenceFinished]]:
+        configuration = configuration_from_environment(environ)
+        async with connected_redis(settings.redis_url) as redis:
+            processor = CacheWriterProcessor(
+                cache=RedisResponseCache(redis, clock=tools.clock, timeout_s=_TIMEOUT_S),
+                times=CacheTimes(configuration),
+                policy=configuration.cache,
+                metrics=WriterMetrics(tools.registry),
+            )
+            yield polled(processor.process, clock=tools.clock)
+
+    run_stage(Stage(service=SERVICE, topics=CONSUMES, build=build), settings, clock=SystemClock())
+
+
+if __name__ == "__main__":
+    main()

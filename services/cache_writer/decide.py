@@ -1,0 +1,65 @@
+"""Which answers are kept, and for how long."""
+
+import msgspec
+
+from services.shared.domain.events import (
+    CacheEntry,
+    CacheOutcome,
+    InferenceFinished,
+    Outcome,
+)
+
+COMPLETE = "stop"
+
+
+class Keep(msgspec.Struct, frozen=True):
+    """Keep this entry for so many seconds."""
+
+    entry: CacheEntry
+    ttl_s: int
+
+
+class Pass(msgspec.Struct, frozen=True):
+    """Keep nothing, and why."""
+
+    reason: str
+
+
+def admit_answer(
+    finished: InferenceFinished, *, ttl_s: int, max_body_bytes: int
+) -> Keep | Pass:
+    """Decide whether an answer is kept.
+
+    Only whole answers from a model of our own calling are: one that was cut off by a limit, was
+    cancelled, failed, or came from the cache itself is not.
+
+    Args:
+        finished: The terminal record.
+        ttl_s: How long answers of this kind are kept; 0 = never.
+        max_body_bytes: Largest answer kept.
+    """
+    checks = (
+        (finished.outcome == Outcome.COMPLETED, "not completed"),
+        (bool(finished.calls), "no model was called"),
+        (finished.cache.outcome in {CacheOutcome.MISS, CacheOutcome.BYPASS}, "already kept"),
+        (finished.finish_reason == COMPLETE, "the answer did not end by itself"),
+        (not finished.cache_policy.no_store, "the caller forbids it"),
+        (bool(finished.fingerprint), "no fingerprint"),
+        (ttl_s > 0, "answers of this kind are not kept"),
+        (0 < len(finished.response) <= max_body_bytes, "size"),
+    )
+    for holds, reason in checks:
+        if not holds:
+            return Pass(reason)
+    entry = CacheEntry(
+        fingerprint=finished.fingerprint,
+        tenant=finished.tenant,
+        request_id=finished.request_id,
+        operation=finished.operation,
+        response=finished.response,
+        response_model=finished.response_model,
+        finish_reason=finished.finish_reason,
+        usage=finished.usage,
+        stored_at=finished.finished_at,
+    )
+    return Keep(entry, ttl_s)
