@@ -46,7 +46,8 @@ def _types(draw: st.DrawFn, name: str, depth: int) -> Document:
             return {"type": "map", "values": draw(_types(name, depth + 1))}
         case "record":
             return draw(_records(name, depth))
-    return draw(st.sampled_from(PRIMITIVES))
+        case _:
+            return draw(st.sampled_from(PRIMITIVES))
 
 
 _TEXTS = st.text(alphabet="aZ_\n\x00é€𝄞", max_size=100)
@@ -82,7 +83,8 @@ def values(document: Document) -> st.SearchStrategy[Any]:
             return st.lists(values(document["items"]), max_size=4)
         case "map":
             return st.dictionaries(_TEXTS, values(document["values"]), max_size=4)
-    return values(document["type"])
+        case _:
+            return values(document["type"])
 
 
 _EXAMPLES = {
@@ -112,6 +114,8 @@ def covering_values(document: Document) -> list[Any]:
             return [[value] for value in covering_values(document["items"])]
         case "map":
             return [{"k": value} for value in covering_values(document["values"])]
+        case _:
+            pass
     covers = {field["name"]: covering_values(field["type"]) for field in document["fields"]}
     length = max((len(cover) for cover in covers.values()), default=1)
     return [{name: cover[i % len(cover)] for name, cover in covers.items()} for i in range(length)]
@@ -140,7 +144,8 @@ def _records_in(document: Document) -> list[Document]:
             return _records_in(document["items"])
         case "map":
             return _records_in(document["values"])
-    return []
+        case _:
+            return []
 
 
 Edit: TypeAlias = Callable[[st.DrawFn, Document], None]

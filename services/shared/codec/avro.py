@@ -33,6 +33,7 @@ Reason: TypeAlias = Literal[
     "decode_error",
     "trailing_bytes",
     "oversize",
+    "semantic_invalid",
 ]
 
 

@@ -86,7 +86,8 @@ class _Parser:
                 return self._object(kind, node, namespace, depth)
             case {"type": inner}:
                 return self.type(inner, namespace=namespace, depth=depth + 1)
-        raise InvalidSchema("a type is a name, a list or an object with the key 'type'")
+            case _:
+                raise InvalidSchema("a type is a name, a list or an object with the key 'type'")
 
     def _object(self, kind: str, node: dict[str, Any], namespace: str, depth: int) -> Type:
         match kind:
@@ -96,7 +97,8 @@ class _Parser:
                 return Map(self.type(_key(node, "values"), namespace=namespace, depth=depth + 1))
             case "record" | "enum" | "fixed":
                 return self._definition(node, namespace, depth)
-        reference = self._reference(kind, namespace)
+            case _:
+                reference = self._reference(kind, namespace)
         if isinstance(reference, Primitive):
             return Primitive(reference.name, logical=_logical(node))
         return reference

@@ -62,4 +62,5 @@ def _is_primitive(name: str, value: Any) -> bool:
             return type(value) in {int, float}
         case "bytes":
             return isinstance(value, str) and all(ord(char) <= 0xFF for char in value)
-    return isinstance(value, str)
+        case _:
+            return isinstance(value, str)

@@ -6,7 +6,6 @@ specification. Pure: no I/O.
 """
 
 from collections.abc import Iterator, Sequence
-from enum import StrEnum
 from typing import Final
 
 import msgspec
@@ -27,6 +26,7 @@ from services.shared.codec.avro_schema import (
     unqualified,
 )
 from services.shared.codec.errors import InvalidSchema
+from services.shared.domain.compatibility import Compatibility
 
 _PROMOTIONS: Final = {
     "int": {"long", "float", "double"},
@@ -37,18 +37,6 @@ _PROMOTIONS: Final = {
 }
 _MAX_STEPS: Final = 50_000
 _MAX_NESTED_RECORDS: Final = 64
-
-
-class Compatibility(StrEnum):
-    """What a new version of a schema owes to the earlier ones; the names are Confluent's."""
-
-    NONE = "NONE"
-    BACKWARD = "BACKWARD"  # the new schema reads records of the last one
-    BACKWARD_TRANSITIVE = "BACKWARD_TRANSITIVE"  # ... of all earlier ones
-    FORWARD = "FORWARD"  # the last schema reads records of the new one
-    FORWARD_TRANSITIVE = "FORWARD_TRANSITIVE"
-    FULL = "FULL"  # both
-    FULL_TRANSITIVE = "FULL_TRANSITIVE"
 
 
 class Incompatibility(msgspec.Struct, frozen=True):

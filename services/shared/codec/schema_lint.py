@@ -117,6 +117,8 @@ def _parts(type_: Type) -> Iterator[Type]:
         case Union(branches=branches):
             for branch in branches:
                 yield from _parts(branch)
+        case _:
+            return
 
 
 def _reachable(schema: Schema, record: Record) -> set[str]:

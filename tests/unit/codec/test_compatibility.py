@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from services.shared.codec.avro_parser import schema_from_json
 from services.shared.codec.compatibility import (
-    Compatibility,
     Incompatibility,
     broken_promises,
     incompatibilities,
 )
 from services.shared.codec.errors import InvalidSchema
+from services.shared.domain.compatibility import Compatibility
 from tests.support.avro_strategies import Document, covering_values, evolutions, schemas
 
 

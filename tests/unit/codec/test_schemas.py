@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from services.shared.codec.avro_parser import schema_from_text
-from services.shared.codec.compatibility import Compatibility, broken_promises
+from services.shared.codec.compatibility import broken_promises
 from services.shared.codec.errors import InvalidSchema, UnknownSchema
 from services.shared.codec.schema_lint import id_problems, problems
 from services.shared.codec.schemas import SCHEMAS_FOLDER, SchemaStore, read_folder, read_ids
+from services.shared.domain.compatibility import Compatibility
 from tests.support.avro_strategies import Document
 
 PACKAGED = SchemaStore.packaged()
