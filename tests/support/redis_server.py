@@ -1,6 +1,7 @@
 """A real Redis for tests, started by the local stack's own code on a free port.
 
-``pytest_plugins = ["tests.support.redis_server"]`` gives the session fixture ``redis_url``.
+``redis_url`` is shared by the whole session; ``redis_server`` gives a test one of its own, which it
+may kill.
 """
 
 import contextlib

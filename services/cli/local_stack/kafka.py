@@ -26,6 +26,8 @@ _NEWEST_QUIET_MAJOR = 23
 
 _LOG4J = """\
 rootLogger.level=WARN
+logger.controller.name=org.apache.kafka.controller.QuorumController
+logger.controller.level=ERROR
 rootLogger.appenderRef.console.ref=CONSOLE
 appender.console.type=Console
 appender.console.name=CONSOLE

@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from services.cli.errors import CommandError
+from services.shared.adapters.tls import tls_context
 
 MIRROR_VARIABLE = "MILLRACE_MAVEN_REPOSITORY"
 _LOCK_FILE = Path(__file__).with_name("kafka_jars.txt")
@@ -26,7 +27,6 @@ _ATTEMPTS = 3
 _TIMEOUT_S = 30
 _PIECE_BYTES = 256 * 1024
 _RETRY_AFTER_S = 0.5
-_CA_BUNDLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 OnBytes = Callable[[int], None]
 
@@ -123,7 +123,7 @@ def fetch_jars(
             came stays.
     """
     repository = environ.get(MIRROR_VARIABLE) or _maven_central()
-    context = _tls(environ)
+    context = tls_context(environ)
 
     def fetch(jar: Jar) -> None:
         url = f"{repository.rstrip('/')}/{jar.repository_path}"
@@ -142,16 +142,6 @@ def _maven_central() -> str:
     from jgo.constants import MAVEN_CENTRAL_URL  # noqa: PLC0415  0.1 s that only a fetch costs
 
     return str(MAVEN_CENTRAL_URL)
-
-
-def _tls(environ: Mapping[str, str]) -> ssl.SSLContext:
-    """Trust the system's authorities and those that the environment names."""
-    context = ssl.create_default_context()
-    for name in _CA_BUNDLES:
-        bundle = environ.get(name)
-        if bundle and Path(bundle).is_file():
-            context.load_verify_locations(cafile=bundle)
-    return context
 
 
 def _fetch_with_retries(
