@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -108,21 +109,25 @@ def _price_steps(prices: "ModelPrice") -> tuple[PriceStep, ...]:
     for price in (prices.input_mtok, prices.cache_read_mtok, prices.output_mtok):
         if price is not None and not isinstance(price, Decimal):
             thresholds.update(tier.start for tier in price.tiers)
-    source = f"genai-prices-{version('genai-prices')}"
     return tuple(
-        PriceStep(above_input_tokens=start, price=_price_above(prices, start, source))
+        PriceStep(above_input_tokens=start, price=_price_above(prices, start))
         for start in sorted(thresholds, reverse=True)
     )
 
 
-def _price_above(prices: "ModelPrice", start: int, source: str) -> Price:
+@cache
+def _source() -> str:
+    return f"genai-prices-{version('genai-prices')}"
+
+
+def _price_above(prices: "ModelPrice", start: int) -> Price:
     fresh = _nanousd_above(prices, "input_mtok", start)
     cached = _nanousd_above(prices, "cache_read_mtok", start)
     return Price(
         input_nanousd_per_mtok=fresh or 0,
         cached_input_nanousd_per_mtok=fresh or 0 if cached is None else cached,
         output_nanousd_per_mtok=_nanousd_above(prices, "output_mtok", start) or 0,
-        version=source,
+        version=_source(),
     )
 
 

@@ -120,6 +120,14 @@ def test_a_good_file_is_read_into_its_types() -> None:
             id="number_for_section",
         ),
         pytest.param(
+            changed("weight: 3", "price: [1]"),
+            [
+                "m.yaml:10: models.fast.targets[0].price: is not a section; "
+                "write 'name: value' lines below it"
+            ],
+            id="list_for_section",
+        ),
+        pytest.param(
             changed("- {provider", "{provider"),
             [
                 "m.yaml:9: models.fast.targets: is not a list; "
