@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+from prometheus_client import CollectorRegistry, Counter
+
 from services.router.decide import Refused, Routed, route_request
 from services.router.routing_table import RoutingTable
 from services.shared.domain.emit import Emit
@@ -13,12 +15,34 @@ CONSUMES = (Topic.CACHE_MISSES,)
 EMITS = (Topic.ROUTED_REQUESTS, Topic.INFERENCE_RESULTS, Topic.RESULT_CHUNKS)
 
 
+class RouterMetrics:
+    """What the router decided."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Register the metrics."""
+        self._decisions = Counter(
+            "millrace_routing_decisions",
+            "Requests by strategy and result: routed, or the code of the refusal.",
+            ("strategy", "result"),
+            registry=registry,
+        )
+
+    def routed(self, strategy: str) -> None:
+        """A request was routed."""
+        self._decisions.labels(strategy, "routed").inc()
+
+    def refused(self, code: str) -> None:
+        """A request was refused."""
+        self._decisions.labels("", code).inc()
+
+
 class RouterProcessor:
     """One ``CacheMissed`` in; one ``RequestRouted`` or the end of the request out."""
 
-    def __init__(self, table: RoutingTable) -> None:
+    def __init__(self, table: RoutingTable, *, metrics: RouterMetrics) -> None:
         """Make a router of one configuration."""
         self._table = table
+        self._metrics = metrics
 
     def process(self, missed: CacheMissed, now_ms: float) -> Iterator[Emit]:
         """Route one request.
@@ -36,6 +60,7 @@ class RouterProcessor:
         )
         match decision:
             case Routed(route=route, lane=lane):
+                self._metrics.routed(route.strategy)
                 routed = RequestRouted(
                     request=request,
                     cache=missed.cache,
@@ -50,6 +75,7 @@ class RouterProcessor:
                     request=request,
                 )
             case Refused(error=error):
+                self._metrics.refused(error.code)
                 yield from emits_for_failure(
                     request, error, now_ms=now_ms, journey=journey_of(missed)
                 )

@@ -2,8 +2,9 @@
 
 import msgspec
 import pytest
+from prometheus_client import CollectorRegistry
 
-from services.router.processor import CONSUMES, EMITS, RouterProcessor
+from services.router.processor import CONSUMES, EMITS, RouterMetrics, RouterProcessor
 from services.router.routing_table import RoutingTable
 from services.shared.domain.configuration import Configuration, KafkaProducers
 from services.shared.domain.default_configuration import DEMO_MODEL, simulator_configuration
@@ -45,10 +46,15 @@ class NoCatalog:
         pytest.fail(f"asked for {provider}/{model} at {at_ms}")
 
 
-def processed(missed: CacheMissed, configuration: Configuration | None = None) -> list[Emit]:
+def processed(
+    missed: CacheMissed,
+    configuration: Configuration | None = None,
+    registry: CollectorRegistry | None = None,
+) -> list[Emit]:
     """What the router emits for a record."""
     table = RoutingTable(configuration or simulator_configuration(), NoCatalog())
-    return list(RouterProcessor(table).process(missed, NOW_MS))
+    processor = RouterProcessor(table, metrics=RouterMetrics(registry or CollectorRegistry()))
+    return list(processor.process(missed, NOW_MS))
 
 
 def test_a_request_is_routed_with_all_that_it_carries() -> None:
@@ -112,3 +118,17 @@ def test_it_emits_only_what_it_declares() -> None:
     topics = {emit.topic for missed in (MISSED, refused) for emit in processed(missed)}
     assert topics == set(EMITS)
     assert CONSUMES == (Topic.CACHE_MISSES,)
+
+
+def test_decisions_are_counted_by_what_they_are() -> None:
+    """Routed requests by strategy, refused ones by code; no name of a caller's becomes a label."""
+    registry = CollectorRegistry()
+    processed(MISSED, registry=registry)
+    name = "millrace_routing_decisions_total"
+    assert registry.get_sample_value(name, {"strategy": "fixed", "result": "routed"}) == 1
+    registry = CollectorRegistry()
+    processed(
+        msgspec.structs.replace(MISSED, request=msgspec.structs.replace(REQUEST, model="x")),
+        registry=registry,
+    )
+    assert registry.get_sample_value(name, {"strategy": "", "result": "model_not_found"}) == 1
