@@ -1,0 +1,46 @@
+"""Wires the router."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from services.router.processor import CONSUMES, RouterMetrics, RouterProcessor
+from services.router.routing_table import RoutingTable
+from services.router.settings import RouterSettings
+from services.shared.adapters.environment import (
+    configuration_from_environment,
+    process_environment,
+    settings_from_environment,
+)
+from services.shared.adapters.genai_prices_model_catalog import GenaiPricesModelCatalog
+from services.shared.adapters.system_clock import SystemClock
+from services.shared.domain.events import CacheMissed
+from services.shared.stream.loop import Process
+from services.shared.stream.service import Stage, Tools, run_stage
+from services.shared.stream.shapes import each
+
+SERVICE = "router"
+_LOG = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def _build(tools: Tools) -> AsyncIterator[Process[CacheMissed]]:
+    configuration = configuration_from_environment(process_environment())
+    table = RoutingTable(configuration, GenaiPricesModelCatalog(configuration.providers))
+    # Asking for all prices at once also loads the price table before the first request.
+    for target in table.unpriced(at_ms=int(tools.clock.now_ms())):
+        _LOG.warning("refused, since its price is not known: models.%s", target)
+    _LOG.info("routing", extra={"config_version": table.version})
+    yield each(
+        RouterProcessor(table, metrics=RouterMetrics(tools.registry)).process, clock=tools.clock
+    )
+
+
+def main() -> None:
+    """Run the service."""
+    settings = settings_from_environment(RouterSettings, process_environment())
+    run_stage(Stage(service=SERVICE, topics=CONSUMES, build=_build), settings, clock=SystemClock())
+
+
+if __name__ == "__main__":
+    main()
