@@ -22,11 +22,12 @@ from prometheus_client import CollectorRegistry
 
 from services.shared.codec.records import RECORDS
 from services.shared.codec.topics import packaged_topics
-from services.shared.domain.errors import InvalidConfiguration, MustStop, Unavailable
+from services.shared.domain.errors import InvalidConfiguration, MustStop
 from services.shared.domain.settings import ServiceSettings
 from services.shared.domain.topics import Topic
 from services.shared.ports.clock import Clock
-from services.shared.stream.client import Log, Producer
+from services.shared.stream.client import Log
+from services.shared.stream.connecting import connected_producer, until_available
 from services.shared.stream.kafka_log import KafkaConnection, KafkaLog
 from services.shared.stream.lanes import PoolLimits, SlotPool
 from services.shared.stream.loop import ConsumerLoop, Process, Source
@@ -38,7 +39,6 @@ from services.shared.telemetry.metrics import StageMetrics
 from services.shared.telemetry.probes import serve_probes
 
 _LOG = logging.getLogger(__name__)
-_RETRY_S = 0.2
 _TICK_S = 0.5
 _UNCONFIRMED_S = 6.0
 _STUCK_S = 5.0
@@ -151,7 +151,7 @@ class Runtime:
         async with AsyncExitStack() as stack:
             ticker = asyncio.create_task(self._tick())
             stack.push_async_callback(_cancel, ticker)
-            producer = await self._connect_producer()
+            producer = await connected_producer(self._log, stop=self.stopping)
             if producer is None:
                 return
             outbox = Outbox(
@@ -165,7 +165,7 @@ class Runtime:
             process = await stack.enter_async_context(self._stage.build(tools))
             await self._make_loops(outbox, process)
             for loop in self._loops:
-                await self._patiently(loop.start)
+                await until_available(loop.start, stop=self.stopping)
                 self._fence.watch(loop.consumer.membership)
             self._is_running = not self.stopping.is_set()
             gc.freeze()
@@ -193,19 +193,6 @@ class Runtime:
             for loop in self._loops
         )
 
-    async def _connect_producer(self) -> Producer | None:
-        """A connected producer; None when told to stop before Kafka was there."""
-        producer: Producer | None = None
-
-        async def connect() -> None:
-            nonlocal producer
-            candidate = self._log.producer()
-            await candidate.start()
-            producer = candidate
-
-        await self._patiently(connect)
-        return producer
-
     async def _make_loops(self, outbox: Outbox, process: Process[Any]) -> None:
         is_cautious = self._slot is not None and self._slot.is_crash_loop
         service = self._stage.service
@@ -228,20 +215,6 @@ class Runtime:
                     metrics=self.metrics,
                 )
             )
-
-    async def _patiently(self, start: Callable[[], Any]) -> None:
-        """Call until it succeeds or the process is told to stop; Kafka may come up after us."""
-        told = False
-        while not self.stopping.is_set():
-            try:
-                await start()
-            except Unavailable as error:
-                if not told:
-                    _LOG.info("waiting for Kafka", extra={"why": str(error)})
-                    told = True
-                await asyncio.sleep(_RETRY_S)
-            else:
-                return
 
     async def _until_stopped(self, ticker: "asyncio.Task[None]") -> None:
         tasks = [asyncio.create_task(loop.run(self.stopping)) for loop in self._loops]

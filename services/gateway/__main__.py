@@ -1,0 +1,211 @@
+"""Wires the gateway."""
+
+import asyncio
+import gc
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack, suppress
+
+import uvloop
+from prometheus_client import CollectorRegistry, Gauge
+
+from services.gateway.app import GatewayApp, Routes
+from services.gateway.asgi import Handler
+from services.gateway.front_door.door import FrontDoor
+from services.gateway.front_door.limits import FrontDoorLimits
+from services.gateway.front_door.server import ServerHooks, serve, stop_on_signals
+from services.gateway.health_api import HealthApi
+from services.gateway.inference import Desk, InferenceMetrics, inference
+from services.gateway.models_api import ModelsApi
+from services.gateway.openapi import openapi_handler
+from services.gateway.replies import Replies
+from services.gateway.requests_api import RequestsApi
+from services.gateway.settings import GatewaySettings
+from services.shared.adapters.environment import (
+    configuration_from_environment,
+    process_environment,
+    settings_from_environment,
+)
+from services.shared.adapters.secret_file import read_secret
+from services.shared.adapters.system_clock import SystemClock
+from services.shared.codec.topics import packaged_topics
+from services.shared.domain.admission.limits import limits_from_configuration
+from services.shared.domain.configuration import Configuration
+from services.shared.domain.errors import InvalidConfiguration, PublicError
+from services.shared.domain.events import Operation
+from services.shared.domain.ids import RANDOM_BYTES, new_request_id
+from services.shared.domain.name_patterns import NamePatterns
+from services.shared.domain.topics import Topic
+from services.shared.ports.clock import Clock
+from services.shared.stream.chunk_reader import follow
+from services.shared.stream.connecting import connected_producer, opened_replies, watch
+from services.shared.stream.kafka_log import KafkaLog
+from services.shared.stream.publisher import KafkaRequestPublisher
+from services.shared.stream.record_finder import KafkaRecordFinder
+from services.shared.stream.service import (
+    EXIT_CONFIGURATION,
+    connection_from,
+    written_topics,
+)
+from services.shared.telemetry.logs import set_up_logging
+from services.shared.telemetry.probes import serve_probes
+
+SERVICE = "gateway"
+_LOG = logging.getLogger(__name__)
+_MS_PER_S = 1000
+_LEAVING = PublicError(
+    code="server_shutting_down",
+    message="This gateway is shutting down. Ask again; another one answers.",
+    retry_after_ms=1000,
+)
+
+
+class _LogHealth:
+    """Remembers whether the log confirmed what was last published."""
+
+    def __init__(self) -> None:
+        self.why = ""
+
+    def note(self, confirmed: bool) -> None:  # noqa: FBT001  # a callback's one fact
+        """A publication was confirmed, or not."""
+        self.why = "" if confirmed else "it does not answer"
+
+
+async def _run(settings: GatewaySettings, environ: Mapping[str, str]) -> None:
+    clock = SystemClock()
+    configuration = configuration_from_environment(environ)
+    secret = read_secret(settings.secret_file)
+    registry = CollectorRegistry()
+    stop = stop_on_signals()
+    log = KafkaLog(
+        connection_from(settings, client_id=f"{SERVICE}-{settings.slot}"),
+        topics=written_topics(packaged_topics()),
+    )
+    async with AsyncExitStack() as stack:
+        producer = await connected_producer(log, stop=stop)
+        if producer is None:
+            return
+        stack.push_async_callback(producer.stop)
+        reply_partition = settings.slot % producer.partition_count(Topic.RESULT_CHUNKS)
+        reader = await opened_replies(log, reply_partition, stop=stop)
+        if reader is None:
+            return
+        stack.push_async_callback(reader.stop)
+        replies = Replies()
+        following = asyncio.create_task(follow(reader, replies.deliver))
+        health = _LogHealth()
+        watching = asyncio.create_task(watch(reader, health.note))
+        desk = Desk(
+            publisher=KafkaRequestPublisher(
+                producer, secret=secret, clock=clock, on_outcome=health.note
+            ),
+            replies=replies,
+            keys={key.id: key for key in configuration.keys},
+            models=NamePatterns(configuration.models),
+            limits=limits_from_configuration(configuration.limits),
+            reply_partition=reply_partition,
+            clock=clock,
+            metrics=InferenceMetrics(registry),
+        )
+        in_flight = Gauge(
+            "millrace_in_flight_records", "Requests being answered.", registry=registry
+        )
+        in_flight.set_function(lambda: replies.count)
+        health_api = HealthApi(registry=registry, checks={"kafka": lambda: health.why})
+        routes = _routes(desk, configuration, KafkaRecordFinder(log, producer), health_api, clock)
+        new_id = _request_ids(clock, reply_partition)
+        if settings.metrics_port >= 0:
+            serve_probes(
+                host=settings.metrics_host,
+                port=settings.metrics_port,
+                registry=registry,
+                is_live=lambda: True,
+                is_ready=lambda: not health.why,
+            )
+        gc.freeze()
+        try:
+            await serve(
+                GatewayApp(routes, new_request_id=new_id),
+                door=FrontDoor(limits=FrontDoorLimits(), new_request_id=new_id),
+                address=(settings.gateway_host, settings.gateway_port),
+                stop=stop,
+                hooks=ServerHooks(
+                    on_ready=_say_where,
+                    on_shutdown=health_api.leave,
+                    on_drain_over=lambda: replies.end_all(_LEAVING),
+                ),
+            )
+        finally:
+            for task in (following, watching):
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+
+
+def _routes(
+    desk: Desk,
+    configuration: Configuration,
+    finder: KafkaRecordFinder,
+    health: HealthApi,
+    clock: Clock,
+) -> Routes:
+    models = ModelsApi(
+        models=configuration.models,
+        keys=desk.keys,
+        created_s=int(clock.now_ms() / _MS_PER_S),
+    )
+    requests = RequestsApi(finder=finder, keys=desk.keys)
+
+    def ask(operation: Operation) -> dict[str, Handler]:
+        return {"POST": inference(operation, desk)}
+
+    return Routes(
+        exact={
+            "/v1/chat/completions": ask(Operation.CHAT),
+            "/v1/completions": ask(Operation.TEXT_COMPLETION),
+            "/v1/embeddings": ask(Operation.EMBEDDINGS),
+            "/v1/models": {"GET": models.list},
+            "/openapi.json": {"GET": openapi_handler()},
+            "/livez": {"GET": health.livez},
+            "/readyz": {"GET": health.readyz},
+            "/health": {"GET": health.health},
+            "/metrics": {"GET": health.metrics},
+        },
+        below={
+            "/v1/models/": {"GET": models.get},
+            "/v1/requests/": {"GET": requests.get},
+        },
+    )
+
+
+def _request_ids(clock: Clock, reply_partition: int) -> Callable[[], str]:
+    def new() -> str:
+        return new_request_id(
+            now_ms=int(clock.now_ms()),
+            random=os.urandom(RANDOM_BYTES),
+            reply_partition=reply_partition,
+        )
+
+    return new
+
+
+def _say_where(host: str, port: int) -> None:
+    _LOG.info("listening", extra={"address": f"http://{host}:{port}/v1"})
+
+
+def main() -> None:
+    """Run the service."""
+    environ = process_environment()
+    settings = settings_from_environment(GatewaySettings, environ)
+    set_up_logging(service=SERVICE, level=settings.log_level)
+    try:
+        uvloop.run(_run(settings, environ))
+    except InvalidConfiguration as error:
+        _LOG.error("%s", error)  # noqa: TRY400  # the text is the whole story
+        sys.exit(EXIT_CONFIGURATION)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Routes: which path is answered by whom."""
+
+from collections.abc import Callable, Mapping
+from urllib.parse import unquote
+
+import msgspec
+
+from services.gateway.asgi import BodyLost, Handler, Receive, Request, Scope, Send, send_error
+from services.shared.domain.errors import PublicError
+
+_MAX_PARAMETER = 256
+
+
+class Routes(msgspec.Struct, frozen=True, kw_only=True):
+    """Handlers by method.
+
+    Attributes:
+        exact: By whole path.
+        below: By path up to and with a final slash; what follows is one parameter.
+    """
+
+    exact: Mapping[str, Mapping[str, Handler]]
+    below: Mapping[str, Mapping[str, Handler]]
+
+
+class GatewayApp:
+    """An ASGI application; the front door has bounded and checked what reaches it."""
+
+    def __init__(self, routes: Routes, *, new_request_id: Callable[[], str]) -> None:
+        """Use a route table."""
+        self._routes = routes
+        self._new_request_id = new_request_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        request = Request(scope, receive, request_id=self._new_request_id())
+        handlers = self._find(request)
+        if handlers is None:
+            message = "There is nothing at this path. GET /openapi.json lists what there is."
+            await send_error(
+                send, PublicError(code="not_found", message=message), request_id=request.id
+            )
+            return
+        handler = handlers.get(scope["method"])
+        if handler is None:
+            allowed = ", ".join(sorted(handlers))
+            error = PublicError(
+                code="method_not_allowed", message=f"This path takes {allowed}, not this method."
+            )
+            await send_error(send, error, request_id=request.id, headers={"allow": allowed})
+            return
+        try:
+            await handler(request, send)
+        except BodyLost:
+            return
+
+    def _find(self, request: Request) -> Mapping[str, Handler] | None:
+        path = request.scope["path"]
+        handlers = self._routes.exact.get(path)
+        if handlers is not None:
+            return handlers
+        parent, _, last = path.rpartition("/")
+        handlers = self._routes.below.get(f"{parent}/")
+        if handlers is None or not 0 < len(last) <= _MAX_PARAMETER:
+            return None
+        request.parameters = (unquote(last),)
+        return handlers
