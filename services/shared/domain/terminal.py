@@ -122,7 +122,7 @@ def failed(
     )
 
 
-def error_chunk(
+def error_chunk(  # noqa: PLR0913  (a chunk has that many parts)
     request: InferenceRequested,
     error: PublicError,
     *,

@@ -185,11 +185,16 @@ def test_a_late_request_expires() -> None:
 def test_an_error_chunk_is_openais_error_object(code: str) -> None:
     """For every code: status, type and the four members that clients read."""
     chunk = error_chunk(
-        REQUEST, PublicError(code=code, message="x"), headers={"a": "b"}, attempt=1, seq=4
+        REQUEST,
+        PublicError(code=code, message="x"),
+        headers={"a": "b"},
+        run="r",
+        attempt=1,
+        seq=4,
     )
     error = msgspec.json.decode(chunk.payload)["error"]
     assert error == {"message": "x", "type": ERRORS[code].type, "param": None, "code": code}
-    assert (chunk.status, chunk.attempt, chunk.seq) == (ERRORS[code].status, 1, 4)
+    assert (chunk.status, chunk.run, chunk.attempt, chunk.seq) == (ERRORS[code].status, "r", 1, 4)
     assert chunk.headers["a"] == "b"
 
 
