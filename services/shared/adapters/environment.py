@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
+from services.shared.adapters.type_words import describe_type
 from services.shared.domain.configuration import Configuration, Provider, VirtualKey
 from services.shared.domain.configuration_mistakes import mistakes_in
 from services.shared.domain.default_configuration import (
@@ -51,8 +52,8 @@ def settings_from_environment(cls: type[S], environ: Mapping[str, str]) -> S:
         if text:
             try:
                 values[field.name] = msgspec.convert(text, field.type, strict=False)
-            except msgspec.ValidationError as error:
-                mistakes.append(f"{variable}: '{text[:64]}' does not fit: {error}")
+            except msgspec.ValidationError:
+                mistakes.append(f"{variable}: '{text[:64]}' is not {describe_type(field.type)}")
         elif field.required:
             mistakes.append(f"{variable} is not set")
     if mistakes:

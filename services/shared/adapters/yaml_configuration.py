@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import yaml
 
-from services.shared.adapters.yaml_scalars import describe_type, scalar_value
+from services.shared.adapters.type_words import base_type, describe_type
+from services.shared.adapters.yaml_scalars import scalar_value
 from services.shared.domain.configuration import Configuration, Section
 from services.shared.domain.configuration_mistakes import (
     ConfigPath,
@@ -269,8 +270,7 @@ def _placeholder(expected: Any) -> Any:
 
 
 def _remedy(node: yaml.ScalarNode, kind: Any) -> str:
-    if typing.get_origin(kind) is Annotated:
-        kind = typing.get_args(kind)[0]
+    kind = base_type(kind)
     if isinstance(kind, type) and issubclass(kind, Enum):
         return nearest(node.value, [str(member.value) for member in kind])
     return ""
