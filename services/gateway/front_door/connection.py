@@ -1,6 +1,8 @@
 """One client's socket: admits requests in order, carries their answers, ends in time."""
 
 import asyncio
+import socket
+import struct
 from typing import Any, cast
 
 from starlette.types import Scope
@@ -15,6 +17,7 @@ from services.gateway.front_door.request_reader import Reading, RequestReader
 from services.shared.domain.errors import PublicError
 
 _NEVER = float("inf")
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _UNTAKEN_HIGH_BYTES = 64 * 1024
 _ASGI = {"version": "3.0", "spec_version": "2.4"}
 
@@ -59,7 +62,7 @@ class Connection(asyncio.Protocol):
         self._outlet = Outlet(self._transport, now=now)
         door = self._door
         if len(door.connections) >= door.max_connections + door.max_connections // 10 + 1:
-            self._transport.abort()
+            self.reset()
             return
         door.connections.add(self)
         self._transport.set_write_buffer_limits(high=self._limits.max_unsent_bytes)
@@ -176,7 +179,7 @@ class Connection(asyncio.Protocol):
         self._reader.deafen()
         self._door.refusals[error.code] += 1
         if exchange.is_ended_by_closing:
-            self._transport.abort()
+            self.reset()
         else:
             self._transport.close()
 
@@ -190,7 +193,7 @@ class Connection(asyncio.Protocol):
         """
         if self._outlet.stalled_s(now) >= self._limits.write_stall_s:
             self._door.refusals["stalled_reader"] += 1
-            self._transport.abort()
+            self.reset()
             return
         if self._reader.state in (Reading.HEAD, Reading.BODY):
             refusal = None if self._is_reading_paused else self._reader.overdue(now)
@@ -208,8 +211,13 @@ class Connection(asyncio.Protocol):
         elif self._reader.state is Reading.SILENT:
             self._deadline_at = min(self._deadline_at, self._loop.time() + self._limits.linger_s)
 
-    def abort(self) -> None:
-        """Reset the connection."""
+    def reset(self) -> None:
+        """End the connection at once, so that the client sees a failure and the kernel forgets it.
+
+        Without the option the kernel would go on sending what it holds, and end cleanly.
+        """
+        accepted = self._transport.get_extra_info("socket")
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self._transport.abort()
 
     # Steps

@@ -94,10 +94,10 @@ class FrontDoor:
         if self.is_draining and not self.connections and not self.tasks:
             self._quiet.set()
 
-    def abort(self) -> None:
+    def reset(self) -> None:
         """Reset every connection that is still open."""
         for connection in tuple(self.connections):
-            connection.abort()
+            connection.reset()
 
     async def is_quiet_within(self, timeout_s: float) -> bool:
         """Wait until every connection and application has ended, at most ``timeout_s``."""

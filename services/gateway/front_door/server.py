@@ -61,14 +61,14 @@ async def serve(
         OSError: The address cannot be listened on. Not retriable as long as it is in use.
     """
     door.max_connections = _allow_files(door.limits.max_connections)
-    listener = _listen(*address, door.limits)
-    server = _Server(
-        FrontDoorConfig(app, door=door, connection=Connection),
-        stop=stop,
-        hooks=hooks,
-        bound=listener.getsockname()[:2],
-    )
-    await server.serve(sockets=[listener])
+    with _listen(*address, door.limits) as listener:
+        server = _Server(
+            FrontDoorConfig(app, door=door, connection=Connection),
+            stop=stop,
+            hooks=hooks,
+            bound=listener.getsockname()[:2],
+        )
+        await server.serve(sockets=[listener])
 
 
 def stop_on_signals() -> asyncio.Event:
@@ -138,7 +138,7 @@ class _Server(uvicorn.Server):
         for task in tuple(door.tasks):
             task.cancel()
         if not await door.is_quiet_within(door.limits.cancel_s):
-            door.abort()
+            door.reset()
 
 
 def _listen(host: str, port: int, limits: FrontDoorLimits) -> socket.socket:
