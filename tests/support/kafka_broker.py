@@ -1,7 +1,7 @@
 """A real Kafka for tests, started by the local stack's own code on free ports.
 
-``kafka_bootstrap`` is shared by the whole session; ``kafka_server`` gives a test one of its own, which
-it may kill. Measured: 2 s to start, 0.3 s to stop; the first on a machine also fetches Kafka.
+``kafka_bootstrap`` is shared by the whole session; ``kafka_server`` gives a test one of its own,
+which it may kill. Measured: 2 s to start, 0.3 s to stop; the first on a machine also fetches Kafka.
 """
 
 import contextlib

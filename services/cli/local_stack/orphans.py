@@ -1,10 +1,12 @@
 """No process outlives its supervisor, even one that is killed with -9."""
 
+import contextlib
 import ctypes
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Sequence
 
 import psutil
 
@@ -13,6 +15,7 @@ from services.cli.local_stack.state import ProcessRecord
 _PR_SET_PDEATHSIG = 1
 _CREATED_WITHIN_S = 2.0  # the kernel's idea of its boot time moves a little
 _PATIENCE_S = 5.0
+_POLL_S = 0.02
 
 
 def die_with_parent(with_signal: signal.Signals) -> Callable[[], None] | None:
@@ -53,17 +56,27 @@ def end_orphans(records: Iterable[ProcessRecord]) -> list[str]:
     Returns:
         Names of the processes that were still there.
     """
-    left = {record.name: process for record in records if (process := _process(record))}
-    for process in left.values():
-        _signal(process, signal.SIGTERM)
-    _, stubborn = psutil.wait_procs(list(left.values()), timeout=_PATIENCE_S)
-    for process in stubborn:
-        _signal(process, signal.SIGKILL)
-    psutil.wait_procs(stubborn, timeout=_PATIENCE_S)
-    return list(left)
+    left = [record for record in records if is_alive(record)]
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for record in left:
+            _signal(record, number)
+        if _all_end(left):
+            break
+    return [record.name for record in left]
+
+
+def _all_end(records: Sequence[ProcessRecord]) -> bool:
+    """Wait for processes that are not our children, so nothing tells us of their end."""
+    give_up_at_s = time.monotonic() + _PATIENCE_S
+    while any(is_alive(record) for record in records):
+        if time.monotonic() >= give_up_at_s:
+            return False
+        time.sleep(_POLL_S)
+    return True
 
 
 def _process(record: ProcessRecord) -> psutil.Process | None:
+    """The process of a record; None when it has ended, also where nobody has reaped it yet."""
     if record.pid is None:
         return None
     try:
@@ -74,8 +87,8 @@ def _process(record: ProcessRecord) -> psutil.Process | None:
         return None
 
 
-def _signal(process: psutil.Process, number: signal.Signals) -> None:
-    try:
-        process.send_signal(number)
-    except psutil.NoSuchProcess:
-        return
+def _signal(record: ProcessRecord, number: signal.Signals) -> None:
+    process = _process(record)
+    if process is not None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)

@@ -1,0 +1,1 @@
+"""Services that only start, answer probes and stop, for tests of the supervisor."""

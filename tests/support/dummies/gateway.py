@@ -1,0 +1,5 @@
+"""A dummy gateway."""
+
+from tests.support.dummies.dummy import run
+
+run("gateway")

@@ -1,0 +1,5 @@
+"""A dummy worker."""
+
+from tests.support.dummies.dummy import run
+
+run("worker")
