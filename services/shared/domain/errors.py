@@ -78,6 +78,7 @@ ERRORS: dict[str, ErrorClass] = {
     "json_empty": _caller(),
     "json_invalid": _caller(),
     "json_too_deep": _caller(),
+    "json_too_complex": _caller(),
     "body_not_object": _caller(),
     "duplicate_key": _caller(),
     "out_of_range": _caller(),

@@ -1,0 +1,151 @@
+"""What a caller lets the cache do: by the body's ``cache`` object, by headers, or by both.
+
+The stricter of two wins. A namespace only parts a tenant's own cache: the tenant stands before it
+in every key, so no namespace leads into another tenant's answers.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from services.shared.domain.admission.faults import (
+    Fault,
+    public_error,
+    shown,
+    wrong_type,
+    wrong_value,
+)
+from services.shared.domain.admission.limits import MAX_CACHE_AGE_S, MAX_LABEL_CHARS
+from services.shared.domain.admission.rules import boolean, fields_fault, integer, matching
+from services.shared.domain.errors import PublicError
+from services.shared.domain.events import CachePolicy
+
+CACHE_FIELD = "cache"
+"""Top-level field that is ours and never sent to a provider."""
+
+CACHE_CONTROL_HEADER = "cache-control"
+CACHE_NAMESPACE_HEADER = "x-millrace-cache-namespace"
+
+ANY_AGE_S = -1
+_MAX_AGES = ("max-age", "s-maxage", "ttl")
+_DIGITS = re.compile(r"[0-9]{1,10}")
+
+label = matching(
+    rf"[A-Za-z0-9_.:-]{{1,{MAX_LABEL_CHARS}}}",
+    f"1 to {MAX_LABEL_CHARS} letters, digits, '_', '.', ':' and '-'",
+)
+_age = integer(0, MAX_CACHE_AGE_S)
+_CONTROLS = {
+    "no-cache": boolean,
+    "no-store": boolean,
+    "namespace": label,
+    **dict.fromkeys(_MAX_AGES, _age),
+}
+
+
+def cache_controls(value: object) -> Fault | None:
+    """Accepts the body's ``cache`` object; it is ours, so unknown fields in it are mistakes."""
+    if type(value) is not dict:
+        return wrong_type("an object", value)
+    unknown = next((name for name in value if name not in _CONTROLS), None)
+    if unknown is not None:
+        known = ", ".join(f"'{name}'" for name in _CONTROLS)
+        return Fault("unknown_parameter", "Unknown parameter in", f"expected {known}")
+    return fields_fault(value, _CONTROLS, ())
+
+
+def body_cache_policy(document: dict[str, Any]) -> CachePolicy:
+    """The policy of an admitted body.
+
+    ``max-age``, ``s-maxage`` and ``ttl`` all say how old an answer may be at most, in seconds.
+    """
+    controls = document.get(CACHE_FIELD)
+    if not controls:
+        return CachePolicy()
+    ages = [controls[name] for name in _MAX_AGES if controls.get(name) is not None]
+    return _policy(
+        no_cache=bool(controls.get("no-cache")),
+        no_store=bool(controls.get("no-store")),
+        max_age_s=min(ages, default=ANY_AGE_S),
+        namespace=controls.get("namespace") or "",
+    )
+
+
+def merge_cache_policy(
+    body_policy: CachePolicy, headers: Mapping[str, str]
+) -> CachePolicy | PublicError:
+    """Join what the body and the HTTP headers say.
+
+    Unknown ``Cache-Control`` directives are ignored, as RFC 9111 asks.
+
+    Args:
+        body_policy: ``Admitted.cache_policy``.
+        headers: Request headers, names in lower case; one that came twice is joined by commas.
+    """
+    from_headers = _headers_policy(headers)
+    if isinstance(from_headers, PublicError):
+        return from_headers
+    return joined(body_policy, from_headers)
+
+
+def joined(one: CachePolicy, other: CachePolicy) -> CachePolicy | PublicError:
+    """The stricter of two policies in every respect; two namespaces contradict each other."""
+    if one.namespace and other.namespace and one.namespace != other.namespace:
+        fault = wrong_value("two different namespaces are given")
+        return public_error(fault.within("namespace").within(CACHE_FIELD))
+    ages = [policy.max_age_s for policy in (one, other) if policy.max_age_s != ANY_AGE_S]
+    return _policy(
+        no_cache=one.no_cache or other.no_cache,
+        no_store=one.no_store or other.no_store,
+        max_age_s=min(ages, default=ANY_AGE_S),
+        namespace=one.namespace or other.namespace,
+    )
+
+
+def declared_policy_error(policy: CachePolicy) -> PublicError | None:
+    """What is wrong with a policy that a record declares."""
+    fault = None
+    if policy.max_age_s != ANY_AGE_S and (fault := _age(policy.max_age_s)) is not None:
+        fault = fault.within("max_age_s")
+    elif policy.namespace and (fault := label(policy.namespace)) is not None:
+        fault = fault.within("namespace")
+    return None if fault is None else public_error(fault.within("cache_policy"))
+
+
+def _policy(*, no_cache: bool, no_store: bool, max_age_s: int, namespace: str) -> CachePolicy:
+    return CachePolicy(
+        no_cache=no_cache or max_age_s == 0,  # nothing kept is of age 0
+        no_store=no_store,
+        max_age_s=max_age_s,
+        namespace=namespace,
+    )
+
+
+def _headers_policy(headers: Mapping[str, str]) -> CachePolicy | PublicError:
+    namespace = headers.get(CACHE_NAMESPACE_HEADER, "").strip()
+    if namespace and label(namespace) is not None:
+        return _header_error(CACHE_NAMESPACE_HEADER, namespace)
+    directives = [
+        directive.strip().lower().partition("=")
+        for directive in headers.get(CACHE_CONTROL_HEADER, "").split(",")
+    ]
+    ages = [value.strip('"') for name, _, value in directives if name == "max-age"]
+    for age in ages:
+        if not _DIGITS.fullmatch(age) or int(age) > MAX_CACHE_AGE_S:
+            return _header_error(CACHE_CONTROL_HEADER, f"max-age={age}")
+    names = {name for name, _, _ in directives}
+    return _policy(
+        no_cache="no-cache" in names,
+        no_store="no-store" in names,
+        max_age_s=min(map(int, ages), default=ANY_AGE_S),
+        namespace=namespace,
+    )
+
+
+def _header_error(header: str, value: str) -> PublicError:
+    return PublicError(
+        code="invalid_header",
+        message=f"Header '{header}' says {shown(value)}; ages are 0 to {MAX_CACHE_AGE_S} seconds,"
+        " namespaces letters, digits, '_', '.', ':' and '-'.",
+        param=header,
+    )
