@@ -20,7 +20,7 @@ from services.shared.stream.service import Stage, Tools, run_stage
 from services.shared.stream.shapes import each
 
 SERVICE = "router"
-_LOG = logging.getLogger(__name__)
+_LOG = logging.getLogger("services.router")  # not __name__, which is "__main__" here
 
 
 @asynccontextmanager
