@@ -41,7 +41,7 @@ class Connection(asyncio.Protocol):
         self._door = config.door
         self._limits = config.door.limits
         self._loop = _loop or asyncio.get_running_loop()
-        self._reader = RequestReader(self, limits=self._limits, loop=self._loop)
+        self._reader = RequestReader(self, limits=self._limits, clock=self._loop.time)
         self._transport: asyncio.Transport
         self._outlet: Outlet
         self._client: tuple[str, int] | None = None

@@ -1,6 +1,6 @@
 """Reads requests from a connection's bytes: state, bounds on size, bounds on time."""
 
-import asyncio
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import NoReturn, Protocol
 
@@ -46,6 +46,8 @@ class _Refused(Exception):
 class RequestReader:
     """The parser of one connection. Its ``on_`` methods are httptools' callbacks.
 
+    Times are those of ``clock``, in seconds.
+
     Attributes:
         state: What is being read.
     """
@@ -55,12 +57,12 @@ class RequestReader:
         taker: RequestTaker,
         *,
         limits: FrontDoorLimits,
-        loop: asyncio.AbstractEventLoop,
+        clock: Callable[[], float],
     ) -> None:
         self.state = Reading.SILENT
         self._taker = taker
         self._limits = limits
-        self._loop = loop
+        self._clock = clock
         self._parser = httptools.HttpRequestParser(self)
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
@@ -111,7 +113,7 @@ class RequestReader:
 
     def resumed(self) -> None:
         """Reading goes on after we had paused it; that time is not the client's."""
-        self._since_at = self._progress_at = self._loop.time()
+        self._since_at = self._progress_at = self._clock()
         if self._exchange is not None:
             self._since_bytes = self._exchange.received_bytes
 
@@ -146,7 +148,7 @@ class RequestReader:
         self._parse(rest)
 
     def _note_unfinished(self, size: int) -> PublicError | None:
-        now = self._loop.time()
+        now = self._clock()
         if self._since_at == _UNSET:
             self._since_at = self._progress_at = now
             return None
