@@ -7,11 +7,14 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-from services.cli import config_check
+from services.cli import config_check, topics
 from services.cli.doctor import doctor
 from services.cli.down import down
 from services.cli.invocation import Invocation
+from services.cli.produce import produce
 from services.cli.status import status
+from services.cli.tail import tail
+from services.cli.trace import trace
 from services.cli.up import up
 from services.shared.domain.errors import MillraceError
 
@@ -25,6 +28,10 @@ app.command()(up)
 app.command()(down)
 app.command()(status)
 app.command()(doctor)
+app.command()(produce)
+app.command()(tail)
+app.command()(trace)
+app.add_typer(topics.app, name="topics")
 app.add_typer(config_check.app, name="config")
 
 

@@ -10,6 +10,7 @@ Names and attributes: OpenTelemetry's messaging and GenAI conventions.
 from collections.abc import Iterator, Sequence
 
 from services.shared.domain.events import Hop, InferenceFinished, ModelCall, Outcome
+from services.shared.domain.spans import Attributes, Link, Span, SpanKind
 from services.shared.domain.topics import Topic
 from services.shared.domain.tracing import (
     TraceContext,
@@ -18,7 +19,6 @@ from services.shared.domain.tracing import (
     span_id_for,
     trace_id_for,
 )
-from services.shared.ports.span_sink import Attributes, Link, Span, SpanKind
 
 FRONT_DOORS = frozenset({"gateway", "producer"})
 MODEL_CALLER = "model-caller"

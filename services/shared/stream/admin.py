@@ -133,6 +133,16 @@ def plan_changes(
     return changes
 
 
+def admin_client(bootstrap: str, options: Mapping[str, Any] | None = None) -> AdminClient:
+    """An administration client.
+
+    Args:
+        bootstrap: ``host:port`` pairs of brokers.
+        options: Further settings of librdkafka, e.g. for SASL and TLS.
+    """
+    return AdminClient({"bootstrap.servers": bootstrap, **(options or {})})
+
+
 def read_topics(client: AdminClient, names: list[str]) -> dict[str, TopicState]:
     """Read those of the named topics that the cluster has.
 
@@ -178,7 +188,7 @@ def apply_topics(
         InvalidConfiguration: A topic has another partition count.
         Unavailable: No broker answers. Retriable.
     """
-    client = AdminClient({"bootstrap.servers": bootstrap, **(options or {})})
+    client = admin_client(bootstrap, options)
     wanted = wanted_topics(specs, partitions=partitions)
     changes = plan_changes(wanted, read_topics(client, [topic.name for topic in wanted]))
     create = [

@@ -14,7 +14,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link as OtelLink
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from services.shared.ports.span_sink import Link, Span
+from services.shared.domain.spans import Link, Span
 
 _QUEUE_SPANS = 8192
 _BATCH_SPANS = 512
