@@ -11,7 +11,6 @@ _ERROR = {
     "headers": {"x-request-id": {"schema": {"type": "string"}}},
     "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
 }
-_TEXT = {"description": "Text.", "content": {"text/plain": {"schema": {"type": "string"}}}}
 _ERROR_STATUSES = ("400", "401", "404", "408", "413", "415", "429", "500", "502", "503", "504")
 _MESSAGE = {
     "type": "object",
@@ -164,7 +163,7 @@ def _get(name: str, summary: str, parameter: str = "") -> dict[str, Any]:
 
 
 def _probe(name: str, summary: str) -> dict[str, Any]:
-    kinds = {**_TEXT["content"], "application/json": {"schema": {}}}  # type: ignore[dict-item]
+    kinds = {"text/plain": {"schema": {"type": "string"}}, "application/json": {"schema": {}}}
     return {
         "operationId": name,
         "summary": summary,

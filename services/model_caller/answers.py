@@ -49,9 +49,9 @@ def usage_from(reported: Any, *, estimate: Usage) -> Usage:
     """Read a ``usage`` object; what is missing or impossible is replaced by the estimate."""
     if not isinstance(reported, dict):
         return estimate
-    input_tokens = reported.get("prompt_tokens")
-    output_tokens = reported.get("completion_tokens", 0)
-    if not _is_count(input_tokens) or not _is_count(output_tokens):
+    input_tokens = _count(reported.get("prompt_tokens"))
+    output_tokens = _count(reported.get("completion_tokens", 0))
+    if input_tokens is None or output_tokens is None:
         return estimate
     return Usage(
         input_tokens=input_tokens,
@@ -256,8 +256,8 @@ def _accumulate(whole: dict[str, Any], delta: dict[str, Any]) -> None:
             case dict(), dict():
                 _accumulate(present, value)
             case None, dict():
-                whole[name] = fresh = {}
-                _accumulate(fresh, value)
+                whole[name] = {}
+                _accumulate(whole[name], value)
             case list() | None, list():
                 whole[name] = _joined(present or [], value)
             case _:
@@ -285,11 +285,12 @@ def _usage_document(usage: Usage) -> dict[str, int]:
     }
 
 
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+def _count(value: Any) -> int | None:
+    is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return value if is_count else None
 
 
 def _detail(usage: dict[str, Any], group: str, name: str) -> int:
     details = usage.get(group)
     value = details.get(name) if isinstance(details, dict) else None
-    return value if _is_count(value) else 0  # type: ignore[return-value]  # checked
+    return _count(value) or 0

@@ -47,8 +47,8 @@ class RedisResponseCache:
         names = [_PREFIX + key for key in keys]
 
         async def fetch() -> Sequence[bytes | None]:
-            values: Sequence[bytes | None] = await self._redis.mget(names)
-            return values
+            values = await self._redis.mget(names)
+            return [value if isinstance(value, bytes) else None for value in values]
 
         return await self._bounded(fetch)
 

@@ -51,7 +51,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     """Root of all records."""
 
 
-class Hop(Event):
+class Hop(Event, frozen=True, kw_only=True):
     """One stage that a request passed, and the record it was taken from.
 
     Attributes:
@@ -71,7 +71,7 @@ class Hop(Event):
     finished_ms: float = 0.0
 
 
-class CachePolicy(Event):
+class CachePolicy(Event, frozen=True, kw_only=True):
     """What the caller lets the cache do.
 
     Attributes:
@@ -87,7 +87,7 @@ class CachePolicy(Event):
     namespace: str = ""
 
 
-class InferenceRequested(Event):
+class InferenceRequested(Event, frozen=True, kw_only=True):
     """A request was accepted. From a Kafka producer, ``request_id``, ``operation`` and ``body`` do.
 
     All but the id, the operation and the body is extracted by admission; what an unsigned record
@@ -152,7 +152,7 @@ class InferenceRequested(Event):
     tracestate: str = ""
 
 
-class CacheEvidence(Event):
+class CacheEvidence(Event, frozen=True, kw_only=True):
     """What the cache found.
 
     Attributes:
@@ -166,7 +166,7 @@ class CacheEvidence(Event):
     source_request_id: str = ""
 
 
-class CacheMissed(Event):
+class CacheMissed(Event, frozen=True, kw_only=True):
     """The cache could not answer a request.
 
     Attributes:
@@ -180,7 +180,7 @@ class CacheMissed(Event):
     hops: tuple[Hop, ...] = ()
 
 
-class Target(Event):
+class Target(Event, frozen=True, kw_only=True):
     """One place that may serve a request.
 
     Attributes:
@@ -194,7 +194,7 @@ class Target(Event):
     price: Price = Price()
 
 
-class Route(Event):
+class Route(Event, frozen=True, kw_only=True):
     """Where a request goes, and why.
 
     Attributes:
@@ -214,7 +214,7 @@ class Route(Event):
     targets: tuple[Target, ...] = ()
 
 
-class RequestRouted(Event):
+class RequestRouted(Event, frozen=True, kw_only=True):
     """The router chose where a request goes.
 
     Attributes:
@@ -232,7 +232,7 @@ class RequestRouted(Event):
     hops: tuple[Hop, ...] = ()
 
 
-class RequestBatch(Event):
+class RequestBatch(Event, frozen=True, kw_only=True):
     """Requests that the model caller takes together.
 
     Attributes:
@@ -252,7 +252,7 @@ class RequestBatch(Event):
     members: tuple[RequestRouted, ...]
 
 
-class ResultChunk(Event):
+class ResultChunk(Event, frozen=True, kw_only=True):
     """A piece of an answer on its way to the waiting client.
 
     Attributes:
@@ -276,7 +276,7 @@ class ResultChunk(Event):
     headers: dict[str, str] = {}
 
 
-class ModelCall(Event):
+class ModelCall(Event, frozen=True, kw_only=True):
     """One call to a provider.
 
     Attributes:
@@ -306,7 +306,7 @@ class ModelCall(Event):
     cost_nanousd: int = 0
 
 
-class Failure(Event):
+class Failure(Event, frozen=True, kw_only=True):
     """Why a request has no answer; the public error.
 
     Attributes:
@@ -324,7 +324,7 @@ class Failure(Event):
     fault: str = "gateway"
 
 
-class InferenceFinished(Event):
+class InferenceFinished(Event, frozen=True, kw_only=True):
     """The terminal record of a request; the first in log order is the truth.
 
     Attributes:
@@ -386,7 +386,7 @@ class InferenceFinished(Event):
     hops: tuple[Hop, ...] = ()
 
 
-class CacheEntry(Event):
+class CacheEntry(Event, frozen=True, kw_only=True):
     """An answer that may be served again.
 
     Attributes:
@@ -412,7 +412,7 @@ class CacheEntry(Event):
     stored_at: int = 0
 
 
-class CrashSuspected(Event):
+class CrashSuspected(Event, frozen=True, kw_only=True):
     """A record was alone in a process that died; three times makes it poison.
 
     Attributes:

@@ -216,3 +216,9 @@ class BulkWriter:
     def flush(self) -> int:
         """Wait for the acknowledgements; returns how many are still missing."""
         return int(self._producer.flush(_ANSWER_S * 3))
+
+
+def _pairs(message: Message) -> list[tuple[str, str | bytes | None]]:
+    """A message's headers; librdkafka types them as a list or a dict."""
+    headers: Any = message.headers() or []
+    return list(headers.items() if isinstance(headers, dict) else headers)
