@@ -1,12 +1,13 @@
 """``POST /v1/chat/completions``, ``/v1/completions``, ``/v1/embeddings``: ask, wait, answer."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from services.gateway.asgi import (
     JSON,
+    Handler,
     Request,
     Send,
     rendered_headers,
@@ -108,7 +109,7 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     metrics: InferenceMetrics
 
 
-def inference(operation: Operation, desk: Desk) -> Callable[[Request, Send], object]:
+def inference(operation: Operation, desk: Desk) -> Handler:
     """The handler of one operation's path."""
 
     async def handle(request: Request, send: Send) -> None:
@@ -354,9 +355,9 @@ class _Answering:
                     await self._write(events(chunk.payload) + DONE, more=False)
                     return ""
                 await self._write(events(chunk.payload), more=True)
+            wait_s = 1.0 if waiter.rival_since_s is not None else KEEP_ALIVE_S - silent_s
+            wait_s = min(wait_s, self._remaining_s())
             try:
-                wait_s = 1.0 if waiter.rival_since_s is not None else KEEP_ALIVE_S - silent_s
-                wait_s = min(wait_s, self._remaining_s())
                 chunk = await waiter.next(timeout_s=wait_s)
                 silent_s = 0.0
             except TimeoutError:

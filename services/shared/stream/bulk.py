@@ -151,7 +151,10 @@ class BulkReader:
 
 def _read(message: Message) -> Read:
     _kind, timestamp_ms = message.timestamp()
-    headers = tuple((name, value or b"") for name, value in message.headers() or ())
+    headers = tuple(
+        (name, value.encode() if isinstance(value, str) else value or b"")
+        for name, value in _pairs(message)
+    )
     return Read(
         topic=message.topic() or "",
         partition=message.partition() or 0,

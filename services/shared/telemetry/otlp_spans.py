@@ -45,7 +45,7 @@ class OtlpSpanSink:
 
     def close(self) -> None:
         """Export what is queued and stop."""
-        self._processor.shutdown()
+        self._processor.shutdown()  # type: ignore[no-untyped-call]  # the SDK's own omission
 
     def _readable(self, span: Span) -> ReadableSpan:
         parent = _context(Link(span.trace_id, span.parent_id)) if span.parent_id else None
