@@ -23,7 +23,7 @@ from services.simulator.ticker import Ticker
 
 _logger = logging.getLogger("services.simulator")
 
-_SHUTDOWN_S = 5
+_SHUTDOWN_S = 3
 _KEEP_ALIVE_S = 75
 _RUN_ID_BYTES = 8
 

@@ -48,14 +48,18 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What a call gets.
 
     Attributes:
-        reply: The bytes; None = the call hangs before its status line.
+        reply: The bytes.
         start_ms: When the reply's time begins, on the ticker's clock.
         headers: More headers.
     """
 
-    reply: Reply | None
+    reply: Reply
     start_ms: float
     headers: Headers = msgspec.field(default_factory=list)
+
+
+class Silence(msgspec.Struct, frozen=True):
+    """A call that hangs before its status line."""
 
 
 def _retry_headers(retry_after: RetryAfter | None, *, unix_ms: float) -> Headers:
@@ -120,7 +124,7 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
     unix_ms: float
 
 
-def answer(arrival: Arrival, limits: Limits) -> Answer:
+def answer(arrival: Arrival, limits: Limits) -> Answer | Silence:
     """Decide what a call gets, and take it from the limits of its model."""
     decided = _understood(arrival, limits)
     if isinstance(decided, Refusal):
@@ -128,7 +132,7 @@ def answer(arrival: Arrival, limits: Limits) -> Answer:
     return decided
 
 
-def _understood(arrival: Arrival, limits: Limits) -> Answer | Refusal:
+def _understood(arrival: Arrival, limits: Limits) -> Answer | Silence | Refusal:
     """Read the request and its model's name."""
     call = arrival.call
     try:
@@ -151,7 +155,7 @@ def _understood(arrival: Arrival, limits: Limits) -> Answer | Refusal:
 
 def _admitted(
     arrival: Arrival, asked: Asked, behaviour: Behaviour, limits: Limits
-) -> Answer | Refusal:
+) -> Answer | Silence | Refusal:
     """Choose the call's faults, and ask its model's limits."""
     now_ms = arrival.now_ms
     earlier = limits.count_call(behaviour, asked.seed)
@@ -187,7 +191,7 @@ def _planned(
     behaviour: Behaviour,
     faults: Faults,
     own: ModelLimits | None,
-) -> Answer | Refusal:
+) -> Answer | Silence | Refusal:
     """Plan the answer, and reserve a server where the model has only so many."""
     plan = plan_answer(asked, behaviour, faults)
     arrival.call.output_tokens = plan.output_tokens
@@ -196,7 +200,7 @@ def _planned(
         return start_ms
     headers = [] if own is None else own.headers(now_ms=arrival.now_ms)
     if hangs_before_headers(faults):
-        return Answer(reply=None, start_ms=start_ms)
+        return Silence()
     reply = _reply(arrival, asked, plan, behaviour)
     if FaultKind.GZIP_BOMB in faults:
         reply = bombed(reply, int(faults[FaultKind.GZIP_BOMB].argument))

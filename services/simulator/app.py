@@ -6,7 +6,15 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from services.simulator.answering import REDIRECTED_PATH, Answer, Arrival, answer, header, refused
+from services.simulator.answering import (
+    REDIRECTED_PATH,
+    Answer,
+    Arrival,
+    Silence,
+    answer,
+    header,
+    refused,
+)
 from services.simulator.behaviour import Behaviour, Operation
 from services.simulator.calls import Call, CallLog, CallPage, watched_headers
 from services.simulator.catalogue import CATALOGUE
@@ -113,7 +121,7 @@ class Simulator:
         try:
             answered = await self._answered(call, scope, exchange)
             await self._write_down(call)
-            if answered.reply is None:
+            if isinstance(answered, Silence):
                 call.outcome = await exchange.hang()
             else:
                 call.status = answered.reply.status
@@ -154,7 +162,7 @@ class Simulator:
         if self._journal is not None:
             await self._journal.append(encode_json(call))
 
-    async def _answered(self, call: Call, scope: Scope, exchange: Exchange) -> Answer:
+    async def _answered(self, call: Call, scope: Scope, exchange: Exchange) -> Answer | Silence:
         if not self._has_key(scope):
             return self._refused(WRONG_KEY)
         try:
@@ -223,7 +231,6 @@ class Simulator:
         return Answer(reply=reply, start_ms=self._ticker.now_ms())
 
     async def _play(self, exchange: Exchange, answered: Answer, *, request_id: str) -> str:
-        assert answered.reply is not None
         headers = [*answered.headers, (b"x-request-id", request_id.encode())]
         return await exchange.play(answered.reply, headers=headers, start_ms=answered.start_ms)
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from services.simulator.behaviour import Behaviour, Operation
+from services.simulator.behaviour import Behaviour
 from services.simulator.refusals import Refusal, invalid
 from services.simulator.requests import (
     ChatRequest,
@@ -180,10 +180,10 @@ def _inputs(
     value: str | list[str | int | list[int]], behaviour: Behaviour, *, param: str, seed: int | None
 ) -> tuple[Input, ...] | Refusal:
     """Read a text, a list of texts, one list of tokens, or a list of such."""
-    items = [value] if isinstance(value, str) else value
-    is_one_token_list = all(isinstance(item, int) for item in items) and len(items) > 0
-    if is_one_token_list:
-        items = [[item for item in items if isinstance(item, int)]]
+    items: list[str | int | list[int]] = [value] if isinstance(value, str) else value
+    token_ids = [item for item in items if isinstance(item, int)]
+    if token_ids and len(token_ids) == len(items):
+        items = [token_ids]
     if not 1 <= len(items) <= MAX_INPUTS or len({type(item) for item in items}) != 1:
         return invalid(
             f"'{param}' must be a text, 1 to {MAX_INPUTS} texts, tokens, or lists of tokens.",
@@ -258,14 +258,3 @@ def asked_from_request(request: Request, behaviour: Behaviour) -> Asked | Refusa
             return _asked_of_completion(request, behaviour)
         case EmbeddingRequest():
             return _asked_of_embedding(request, behaviour)
-
-
-def operation_of(request: Request) -> Operation:
-    """The operation that a request belongs to."""
-    match request:
-        case ChatRequest():
-            return Operation.CHAT
-        case CompletionRequest():
-            return Operation.COMPLETION
-        case EmbeddingRequest():
-            return Operation.EMBEDDING

@@ -15,6 +15,9 @@ MAX_WRITE_BYTES = 65_536
 MAX_HANG_MS = 600_000.0
 """A hanging answer is reset after this long, should the client be even more patient."""
 
+_RESET_MS = 1_000.0
+"""How long a reset may take; the loop does it at once."""
+
 _BEFORE_RESET_MS = 2.0
 """Lets what was sent before a reset reach the socket."""
 
@@ -119,7 +122,7 @@ class Exchange:
 
     async def _reset(self, *, after_ms: float, outcome: str) -> str:
         if await self._is_there_at(self._ticker.now_ms() + after_ms):
-            lost = self._wait_until(self._ticker.now_ms() + MAX_HANG_MS)
+            lost = self._wait_until(self._ticker.now_ms() + _RESET_MS)
             self._connection.reset()
             await lost
         return outcome

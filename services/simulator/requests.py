@@ -163,4 +163,10 @@ def tools_of(request: ChatRequest) -> list[Tool]:
     Raises:
         msgspec.DecodeError: They are not tools. Not retriable.
     """
-    return (_TOOLS.decode(request.tools) or []) if request.tools else []
+    if not request.tools:
+        return []
+    try:
+        return _TOOLS.decode(request.tools) or []
+    except msgspec.ValidationError as error:
+        # the tools are decoded by themselves; say where they are in the request
+        raise msgspec.ValidationError(str(error).replace("`$", "`$.tools", 1)) from None

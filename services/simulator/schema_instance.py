@@ -119,7 +119,7 @@ class _Maker:
         for name in kinds:
             if name != "null" and isinstance(name, str):
                 return name
-        if kinds[0] == "null":
+        if "null" in kinds:
             return "null"
         if "properties" in schema:
             return "object"
@@ -199,6 +199,6 @@ def _bounds(schema: Schema, *, step: float) -> tuple[float, float]:
     highs = [
         bound for bound in (high, None if below is None else below - step) if bound is not None
     ]
-    if lows:
-        return max(lows), max(max(lows), min(highs)) if highs else max(lows) + 100
-    return (min(highs) - 100, min(highs)) if highs else (0, 100)
+    least = max(lows) if lows else (min(highs) - 100 if highs else 0)
+    most = min(highs) if highs else least + 100
+    return least, max(least, most)

@@ -73,14 +73,11 @@ def _with_repeat(frames: Iterator[Frame], place: int) -> Iterator[Frame]:
             yield frame
 
 
-def _with_big_chunk(
-    frames: Iterator[Frame], syntax: StreamSyntax, size_bytes: int
-) -> Iterator[Frame]:
-    choice = syntax.choices[0]
-    for number, (due_ms, data) in enumerate(frames):
-        if number == _BIG_CHUNK_AT:
-            yield due_ms, choice.before + b'"' + b"x" * size_bytes + b'"' + choice.after
-        yield due_ms, data
+def _with_big_chunk(frames: Iterator[Frame], place: int, chunk: bytes) -> Iterator[Frame]:
+    for number, frame in enumerate(frames):
+        if number == place:
+            yield frame[0], chunk
+        yield frame
 
 
 def split_inside_character(data: bytes) -> tuple[bytes, bytes] | None:
@@ -93,24 +90,31 @@ def split_inside_character(data: bytes) -> tuple[bytes, bytes] | None:
 
 def with_split_characters(frames: Iterator[Frame]) -> Iterator[Frame]:
     """Send each first character beyond ASCII of a frame in two halves."""
+    now_ms = 0.0
     for due_ms, data in frames:
+        now_ms = max(now_ms, due_ms)
         halves = None if data.isascii() else split_inside_character(data)
         if halves is None:
-            yield due_ms, data
+            yield now_ms, data
         else:
-            yield due_ms, halves[0]
-            yield due_ms + _SPLIT_MS, halves[1]
+            yield now_ms, halves[0]
+            now_ms += _SPLIT_MS
+            yield now_ms, halves[1]
 
 
 def _tokens_with_faults(plan: Plan, syntax: StreamSyntax, first_ms: float) -> Iterator[Frame]:
+    """The chunks with text; a fault at a chunk beyond the last one strikes the last one."""
     frames = _token_frames(plan, syntax, first_ms)
     faults = plan.faults
+    last = plan.output_tokens - 1
     if FaultKind.BAD_JSON in faults:
-        frames = _with_bad_json(frames, int(faults[FaultKind.BAD_JSON].argument))
+        frames = _with_bad_json(frames, min(last, int(faults[FaultKind.BAD_JSON].argument)))
     if FaultKind.DUP_CHUNK in faults:
-        frames = _with_repeat(frames, int(faults[FaultKind.DUP_CHUNK].argument))
-    if FaultKind.BIG_CHUNK in faults and plan.outputs:
-        frames = _with_big_chunk(frames, syntax, int(faults[FaultKind.BIG_CHUNK].argument))
+        frames = _with_repeat(frames, min(last, int(faults[FaultKind.DUP_CHUNK].argument)))
+    if FaultKind.BIG_CHUNK in faults:
+        text = b'"' + b"x" * int(faults[FaultKind.BIG_CHUNK].argument) + b'"'
+        chunk = syntax.choices[0].before + text + syntax.choices[0].after
+        frames = _with_big_chunk(frames, min(last, _BIG_CHUNK_AT), chunk)
     return frames
 
 
@@ -126,17 +130,20 @@ def _frames(plan: Plan, syntax: StreamSyntax) -> Iterator[Frame]:
             break
         due_ms = frame[0]
         yield frame
-    if broken is not None:
-        if broken[1] is FaultKind.ERROR:
-            yield due_ms, syntax.error
-        return
-    for choice in syntax.choices:
-        yield due_ms, choice.closing
+    if broken is None:
+        yield due_ms, b"".join(_closing(plan, syntax))
+    elif broken[1] is FaultKind.ERROR:
+        yield due_ms, syntax.error
+
+
+def _closing(plan: Plan, syntax: StreamSyntax) -> Iterator[bytes]:
+    """What follows the last token of a whole stream."""
+    yield from (choice.closing for choice in syntax.choices)
     if FaultKind.AFTER_END in plan.faults:
-        yield due_ms, syntax.choices[0].before + b'" and more"' + syntax.choices[0].after
+        yield syntax.choices[0].before + b'" and more"' + syntax.choices[0].after
     if syntax.usage and FaultKind.NO_USAGE not in plan.faults:
-        yield due_ms, syntax.usage
-    yield due_ms, DONE
+        yield syntax.usage
+    yield DONE
 
 
 def streamed_reply(plan: Plan, identity: Identity, *, include_usage: bool) -> Reply:
