@@ -63,13 +63,14 @@ def _base_options(broker: Broker) -> tuple[str, ...]:
 
 
 def _archive(broker: Broker) -> Path:
-    return broker.jars / f"broker-{_key(broker.java)}.jsa"
+    return broker.jars / f"broker-{java_key(broker.java)}.jsa"
 
 
 def _base(broker: Broker) -> Path:
-    return broker.jars / f"java-{_key(broker.java)}.jsa"
+    return broker.jars / f"java-{java_key(broker.java)}.jsa"
 
 
-def _key(java: Java) -> str:
+def java_key(java: Java) -> str:
+    """What an archive's name says of its Java: another build has another key."""
     built = (java.home / "lib" / "modules").stat().st_mtime_ns
     return hashlib.sha256(f"{java.home} {java.version} {built}".encode()).hexdigest()[:12]

@@ -26,6 +26,7 @@ from services.cli.local_stack.state import Layout
 KAFKA_PORT = 9092
 CONTROLLER_PORT = 9093
 REDIS_PORT = 6379
+CONTROLLER = "kafka controller"
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +64,7 @@ def checkout() -> Path:
 
 def usual_ports(running: tuple[Instance, ...]) -> dict[str, int]:
     """The port that each name gets if it is free; 0 = any."""
-    ports = {"kafka": KAFKA_PORT, "kafka controller": CONTROLLER_PORT, "redis": REDIS_PORT}
+    ports = {"kafka": KAFKA_PORT, CONTROLLER: CONTROLLER_PORT, "redis": REDIS_PORT}
     for number, instance in enumerate(running):
         if instance.service.usual_port:
             ports[instance.name] = 0 if instance.slot else instance.service.usual_port

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 import msgspec
@@ -11,6 +12,7 @@ _MAX_ANSWER_BYTES = 4 * 1024 * 1024
 _IN_FLIGHT = "millrace_in_flight_records"
 _LAG = "millrace_consumer_lag_records"
 _PROCESSED = "millrace_processed_records_total"
+_Read = Callable[[asyncio.StreamReader], Awaitable[bytes]]
 _SAMPLE = re.compile(r"^(\w+)(?:\{.*\})? (\S+)", re.MULTILINE)
 
 
@@ -58,9 +60,10 @@ def sums(exposition: str) -> dict[str, float]:
 async def redis_answers(port: int, *, host: str) -> bool:
     """Whether a Redis answers PING."""
     try:
-        return (await _exchange(host, port, b"PING\r\n", until=b"\r\n")).startswith(b"+PONG")
+        answer = await _exchange(host, port, b"PING\r\n", read=asyncio.StreamReader.readline)
     except (OSError, TimeoutError):
         return False
+    return answer.startswith(b"+PONG")
 
 
 async def accepts_connections(port: int, *, host: str) -> bool:
@@ -79,21 +82,19 @@ async def _get(url: str, path: str) -> tuple[int, str]:
     place = urlsplit(url)
     request = f"GET {path} HTTP/1.0\r\nHost: {place.netloc}\r\n\r\n".encode()
     try:
-        answer = await _exchange(place.hostname or "", place.port or 80, request, until=None)
+        answer = await _exchange(place.hostname or "", place.port or 80, request, read=_read_all)
         head, _, body = answer.partition(b"\r\n\r\n")
         return int(head.split(None, 2)[1]), body.decode()
     except (OSError, TimeoutError, ValueError, IndexError):
         return 0, ""
 
 
-async def _exchange(host: str, port: int, request: bytes, *, until: bytes | None) -> bytes:
+async def _exchange(host: str, port: int, request: bytes, *, read: _Read) -> bytes:
     async with asyncio.timeout(_TIMEOUT_S):
         reader, writer = await asyncio.open_connection(host, port)
         try:
             writer.write(request)
-            if until is not None:
-                return await reader.readuntil(until)
-            return await _read_all(reader)
+            return await read(reader)
         finally:
             writer.close()
 

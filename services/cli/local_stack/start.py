@@ -15,6 +15,7 @@ from services.cli.local_stack.keys import make_dev_key, make_secret
 from services.cli.local_stack.lock import hold
 from services.cli.local_stack.orphans import end_orphans
 from services.cli.local_stack.plan import (
+    CONTROLLER,
     Plan,
     addresses,
     kafka_process,
@@ -101,7 +102,7 @@ def make_plan(
         jars=jars,
         folder=layout.kafka,
         port=ports["kafka"],
-        controller_port=ports["kafka controller"],
+        controller_port=ports[CONTROLLER],
     )
     was_formatted = is_formatted(broker)
     jvm_options = prepare_broker(broker, log=layout.log_of("kafka"), console=console)
@@ -162,7 +163,8 @@ def _ports(
     usual = usual_ports(running)
     ports = choose_ports(usual, demanded=demanded)
     for name, port in ports.items():
-        if usual[name] not in (0, port) and name not in demanded and "/" not in name:
+        of_interest = name not in demanded and name != CONTROLLER and "/" not in name
+        if of_interest and usual[name] not in (0, port):
             console.print(f"Port {usual[name]} is taken; {name} uses {port}.")
     return ports
 

@@ -1,0 +1,60 @@
+"""The configuration that all services of a stack read."""
+
+from pathlib import Path
+
+import pytest
+
+from services.cli.local_stack.configuration import choose_configuration
+from services.cli.local_stack.state import Layout
+from services.shared.adapters.yaml_configuration import read_configuration
+from services.shared.domain.errors import InvalidConfiguration
+
+SIMULATOR = "http://127.0.0.1:8090"
+MINE = """\
+providers:
+  mine: {base_url: "https://mine.example/v1", api_key_env: [MY_KEY, env:MY_OTHER_KEY]}
+models:
+  fast: {targets: [{provider: mine, model: m}]}
+"""
+
+
+def test_without_anything_the_simulator_serves(tmp_path: Path) -> None:
+    """The file that is made for the services names no secret and no provider but the simulator."""
+    chosen = choose_configuration(
+        None, layout=Layout(tmp_path), simulator_url=SIMULATOR, environ={}
+    )
+    configuration = read_configuration(chosen.path)
+    assert [p.base_url for p in configuration.providers.values()] == [f"{SIMULATOR}/v1"]
+    assert (chosen.provider_keys, chosen.unset) == (frozenset(), [])
+
+
+def test_a_key_of_openai_opens_the_models_that_are_named(tmp_path: Path) -> None:
+    """The services learn the name of the variable, never the key."""
+    environ = {"OPENAI_API_KEY": "sk-made-up", "MILLRACE_MODELS": "a,b"}
+    chosen = choose_configuration(
+        None, layout=Layout(tmp_path), simulator_url=SIMULATOR, environ=environ
+    )
+    assert {"a", "b"} <= set(read_configuration(chosen.path).models)
+    assert chosen.provider_keys == {"OPENAI_API_KEY"}
+    assert "sk-made-up" not in chosen.path.read_text()
+    assert "OPENAI_API_KEY" in chosen.origin
+
+
+def test_a_file_of_ones_own_is_used_as_it_is(tmp_path: Path) -> None:
+    """The variables of its keys are known, and those that are not set are named."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(MINE)
+    chosen = choose_configuration(
+        path, layout=Layout(tmp_path), simulator_url=SIMULATOR, environ={"MY_KEY": "k"}
+    )
+    assert chosen.path == path
+    assert chosen.provider_keys == {"MY_KEY", "MY_OTHER_KEY"}
+    assert chosen.unset == ["mine: MY_OTHER_KEY"]
+
+
+def test_a_mistake_is_told_before_anything_starts(tmp_path: Path) -> None:
+    """The message names file and line."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(MINE.replace("provider: mine", "provider: main"))
+    with pytest.raises(InvalidConfiguration, match=r"mine\.yaml:4.*did you mean 'mine'"):
+        choose_configuration(path, layout=Layout(tmp_path), simulator_url="", environ={})

@@ -1,0 +1,78 @@
+"""How the local broker is set up."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from services.cli.local_stack.class_archive import archive_options, java_key
+from services.cli.local_stack.java import Java
+from services.cli.local_stack.kafka import Broker, broker_command, is_formatted, write_settings
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Broker:
+    """A broker that never runs."""
+    home = tmp_path / "java"
+    (home / "lib").mkdir(parents=True)
+    (home / "lib" / "modules").touch()
+    jars = tmp_path / "jars"
+    jars.mkdir()
+    return Broker(
+        java=Java(home=home, version="17.0.1", source="PATH"),
+        jars=jars,
+        folder=tmp_path / "kafka",
+        port=19092,
+        controller_port=19093,
+    )
+
+
+def settings(broker: Broker) -> dict[str, str]:
+    """The settings as the broker reads them."""
+    write_settings(broker)
+    lines = (broker.folder / "server.properties").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines)
+
+
+def test_it_is_reachable_from_this_machine_alone(broker: Broker) -> None:
+    """Both listeners are on loopback, and clients are told so."""
+    written = settings(broker)
+    assert written["listeners"] == "PLAINTEXT://127.0.0.1:19092,CONTROLLER://127.0.0.1:19093"
+    assert written["advertised.listeners"] == f"PLAINTEXT://{broker.bootstrap}"
+
+
+def test_it_takes_what_the_pipeline_sends(broker: Broker) -> None:
+    """Records of 8 MiB, groups with short sessions, and no topic that nobody declared."""
+    written = settings(broker)
+    assert int(written["message.max.bytes"]) == 8 * 1024 * 1024
+    assert int(written["replica.fetch.max.bytes"]) >= int(written["message.max.bytes"])
+    assert int(written["group.min.session.timeout.ms"]) <= 1_000
+    assert written["auto.create.topics.enable"] == "false"
+
+
+def test_a_later_start_on_other_ports_keeps_the_data(broker: Broker) -> None:
+    """Settings are written anew; the data folder is formatted once."""
+    assert not is_formatted(broker)
+    broker.data.mkdir(parents=True)
+    (broker.data / "meta.properties").touch()
+    write_settings(broker)
+    assert is_formatted(broker)
+
+
+def test_its_memory_is_bounded(broker: Broker) -> None:
+    """The whole stack is to stay below 1.2 GB when idle."""
+    assert "-Xmx384m" in broker_command(broker)
+
+
+def test_the_class_archive_is_used_only_by_the_java_that_made_it(broker: Broker) -> None:
+    """Another build of Java under the same path has another archive; Java's own one comes first."""
+    assert archive_options(broker) == ()
+    key = java_key(broker.java)
+    archive = broker.jars / f"broker-{key}.jsa"
+    archive.touch()
+    assert archive_options(broker) == (f"-XX:SharedArchiveFile={archive}",)
+    base = broker.jars / f"java-{key}.jsa"
+    base.touch()
+    assert archive_options(broker) == (f"-XX:SharedArchiveFile={base}:{archive}",)
+    os.utime(broker.java.home / "lib" / "modules", (1, 1))
+    assert archive_options(broker) == ()
