@@ -7,10 +7,13 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+pytest_plugins = ["tests.support.kafka_broker", "tests.support.redis_server"]
+
 _TESTS = Path(__file__).parent
 _PROCESS_TIMEOUT_S = 180
 _REAL_THINGS = ("kafka", "redis", "e2e", "browser")
 _FOREIGN_SETTINGS = ("OPENAI_", "MILLRACE_", "OTEL_", "SCHEMA_REGISTRY_")
+_KEPT_SETTINGS = ("MILLRACE_MAVEN_REPOSITORY",)  # where this machine gets Kafka from
 
 hypothesis.settings.register_profile("millrace", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("millrace")
@@ -33,7 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure() -> None:
     """Forget the environment's real providers and running stacks: no test may reach them."""
     for name in list(os.environ):
-        if name.startswith(_FOREIGN_SETTINGS):
+        if name.startswith(_FOREIGN_SETTINGS) and name not in _KEPT_SETTINGS:
             del os.environ[name]
 
 
