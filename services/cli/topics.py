@@ -1,6 +1,5 @@
 """``millrace topics``: the declared topics, and what a cluster has of them."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer

@@ -20,8 +20,6 @@ def trace(
     data: DataOption = DEFAULT_DATA,
 ) -> None:
     """Show where a request was, how long it waited and how long each stage worked on it."""
-    from rich.table import Table  # noqa: PLC0415
-
     invocation = invocation_of(context)
     brokers = bootstrap_of(invocation, bootstrap=bootstrap, data=data)
     finished = find_terminal(brokers, request_id)
@@ -30,10 +28,7 @@ def trace(
             f"No terminal record of {request_id} was found: it is still under way, or unknown, or "
             "older than the topic keeps."
         )
-    table = Table("hop", "read from", "waited ms", "worked ms", box=None)
-    for row in rows(finished):
-        table.add_row(*row)
-    invocation.console.print(table)
+    invocation.console.print(journey_table(finished))
     invocation.console.print(summary(finished), highlight=False, markup=False, soft_wrap=True)
 
 
@@ -60,6 +55,18 @@ def find_terminal(bootstrap: str, request_id: str) -> Any:
     finally:
         reader.close()
     return None
+
+
+def journey_table(finished: Any) -> Any:
+    """The hops of a request as a table."""
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table("hop", "read from", box=None)
+    for heading in ("waited ms", "worked ms"):
+        table.add_column(heading, justify="right")
+    for row in rows(finished):
+        table.add_row(*row)
+    return table
 
 
 def rows(finished: Any) -> Iterator[tuple[str, str, str, str]]:

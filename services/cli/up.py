@@ -34,6 +34,9 @@ def up(  # noqa: PLR0913  one argument an option
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Run in the background.")] = False,
     no_table: Annotated[bool, typer.Option("--no-table", help="Log lines only.")] = False,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Send a first request and show its journey.")
+    ] = False,
     background: Annotated[bool, typer.Option("--background", hidden=True)] = False,
 ) -> None:
     """Start Kafka, Redis and every service on this machine, and keep them running."""
@@ -50,6 +53,7 @@ def up(  # noqa: PLR0913  one argument an option
         scale=parse_scale(scale or []),
         with_table=invocation.console.is_terminal and not (no_table or background),
         in_background=background,
+        with_demo=demo,
     )
     if detach:
         start_detached(request, environ=invocation.environ, console=invocation.console)

@@ -5,6 +5,7 @@ import contextlib
 import resource
 import signal
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from services.cli.local_stack.logs import LogFollower, bound
@@ -20,7 +21,14 @@ _OPEN_FILES = 65_536
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-async def run(plan: Plan, *, screen: Screen, greeting: str, follow_logs: bool) -> None:
+async def run(
+    plan: Plan,
+    *,
+    screen: Screen,
+    greeting: str,
+    follow_logs: bool,
+    demo: Callable[[], Awaitable[None]] | None = None,
+) -> None:
     """Start the stack, show it, and stop it in order on Ctrl-C, SIGTERM or SIGHUP.
 
     A second signal ends everything at once.
@@ -30,6 +38,7 @@ async def run(plan: Plan, *, screen: Screen, greeting: str, follow_logs: bool) -
         screen: Where to show it.
         greeting: What to say when requests can be answered.
         follow_logs: Whether to show log lines and the table.
+        demo: What to show once requests can be answered.
 
     Raises:
         CommandError: Kafka does not start.
@@ -51,6 +60,12 @@ async def run(plan: Plan, *, screen: Screen, greeting: str, follow_logs: bool) -
         if starting.done():
             starting.result()
             screen.event(greeting)
+        if demo is not None and not stop.is_set():
+            showing = asyncio.ensure_future(demo())
+            await asyncio.wait((showing, stopping), return_when=asyncio.FIRST_COMPLETED)
+            showing.cancel()
+            with contextlib.suppress(asyncio.CancelledError, TimeoutError):
+                await showing
         await stopping
         screen.event("Stopping ...")
     finally:

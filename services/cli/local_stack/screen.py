@@ -1,6 +1,7 @@
 """What a person sees of the running stack: events, log lines, and a table that stays below them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.live import Live
@@ -46,6 +47,7 @@ class Screen:
         self._width = max(len(name) for name in (_SUPERVISOR, *names))
         self._styles = {name: _COLOURS[i % len(_COLOURS)] for i, name in enumerate(names)}
         self._live: Live | None = None
+        self._is_aside = False
 
     def __enter__(self) -> "Screen":
         """Begin."""
@@ -59,6 +61,19 @@ class Screen:
         if self._live is not None:
             self._live.stop()
 
+    @contextmanager
+    def aside(self) -> Iterator[Console]:
+        """Leave the terminal to something else; log lines are only in their files meanwhile."""
+        self._is_aside = True
+        if self._live is not None:
+            self._live.stop()
+        try:
+            yield self._console
+        finally:
+            self._is_aside = False
+            if self._live is not None:
+                self._live.start()
+
     def event(self, text: str) -> None:
         """Say what happened to the stack."""
         for line in text.splitlines():
@@ -66,12 +81,12 @@ class Screen:
 
     def log(self, line: LogLine) -> None:
         """Show a line of a process."""
-        if not (self._with_table and line.is_quiet):
+        if not (self._is_aside or (self._with_table and line.is_quiet)):
             self._print(line.process, self._styles.get(line.process, ""), line.text)
 
     def table(self, rows: Sequence[Row]) -> None:
         """Show how the processes are now."""
-        if self._live is not None:
+        if self._live is not None and not self._is_aside:
             self._live.update(status_table(rows), refresh=True)
 
     def _print(self, name: str, style: str, text: str) -> None:

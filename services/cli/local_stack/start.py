@@ -1,12 +1,13 @@
 """A start of the stack, from what the user asked for to the running supervisor."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 import msgspec
 from rich.console import Console
 
+from services.cli.demo import Demo, show
 from services.cli.local_stack.configuration import ChosenConfiguration, choose_configuration
 from services.cli.local_stack.environment import Surroundings
 from services.cli.local_stack.java import find_java
@@ -44,6 +45,7 @@ class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
         scale: Number of instances by service, where it is not one.
         with_table: Whether to keep a table on the screen.
         in_background: Whether nobody looks: events only, no log lines.
+        with_demo: Whether to send a first request and show its journey.
         services: The table of services.
     """
 
@@ -54,6 +56,7 @@ class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
     scale: dict[str, int] = {}
     with_table: bool = False
     in_background: bool = False
+    with_demo: bool = False
     services: tuple[Service, ...] = SERVICES
 
 
@@ -71,7 +74,25 @@ def run_stack(request: StartRequest, *, environ: Mapping[str, str], console: Con
         names = [spec.name for spec in (plan.kafka, plan.redis, *plan.on_path, *plan.beside)]
         with Screen(console, names=names, with_table=request.with_table) as screen:
             follow_logs = not request.in_background
-            asyncio.run(run(plan, screen=screen, greeting=greeting, follow_logs=follow_logs))
+            demo = _demo(plan, screen, environ) if request.with_demo else None
+            asyncio.run(
+                run(plan, screen=screen, greeting=greeting, follow_logs=follow_logs, demo=demo)
+            )
+
+
+def _demo(plan: Plan, screen: Screen, environ: Mapping[str, str]) -> Callable[[], Awaitable[None]]:
+    about = Demo(
+        base_url=plan.addresses["openai"],
+        key_file=plan.layout.dev_key,
+        bootstrap=plan.bootstrap,
+        environ=environ,
+    )
+
+    async def show_aside() -> None:
+        with screen.aside() as console:
+            await show(about, console)
+
+    return show_aside
 
 
 def make_plan(
