@@ -154,6 +154,12 @@ ROWS = [
         "invalid_value",
         ".content[0].type",
     ),
+    said(
+        "H34",
+        {"role": "user", "content": [{"type": "image_url", "image_url": "https://x"}]},
+        "invalid_type",
+        ".content[0].image_url",
+    ),
     said("H34", {"role": "assistant"}, MISSING, ".content"),
     said("H34", {"role": "assistant", "content": None}, "invalid_type", ".content"),
     said("H34", {"role": "assistant", "tool_calls": []}, MISSING, ".content"),
@@ -189,6 +195,7 @@ ROWS = [
         for name in ("a b", "x" * 65, "", "a\n", "é")
     ),
     row("H36", {"functions": [{"name": "f"}] * 129}, "invalid_value", "functions"),
+    row("H36", {"functions": [{"name": 1}]}, "invalid_type", "functions[0].name"),
     row("H36", {"functions": [{}]}, MISSING, "functions[0].name"),
     tool("H36", {"$ref": "#"}),
     tool("H36", {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}}),
@@ -334,6 +341,7 @@ ROWS = [
         "invalid_type",
         "stream_options.include_usage",
     ),
+    row("H45", {"stream": True, "stream_options": True}, "invalid_type", "stream_options"),
     row("H56", {"model": "m\r\nX-Evil: 1"}, "invalid_value", "model"),
     row("H56", {"user": "u\r\n"}, "invalid_value", "user"),
     row("H61", {"cache": {"ttl": -1}}, "out_of_range", "cache.ttl"),

@@ -106,7 +106,7 @@ def _followers(root: Node, node: Node) -> Iterator[Node]:
 
 def _resolved(root: Node, reference: object) -> object:
     """What a reference into the same schema points to; None for any other."""
-    if type(reference) is not str or not reference.startswith("#"):
+    if type(reference) is not str or not (reference == "#" or reference.startswith("#/")):
         return None
     value: object = root
     for step in unquote(reference[1:]).split("/")[1:]:

@@ -156,9 +156,8 @@ def fields_fault(
     """What is wrong with the named fields of an object, required ones first."""
     for field in required:
         if document.get(field) is None:
-            fault = fields[field](None) if field in document else missing()
-            if fault is not None:
-                return fault.within(field)
+            fault = fields[field](None) if field in document else None
+            return (fault or missing()).within(field)
     for field, rule in fields.items():
         value = document.get(field)
         if value is not None and (fault := rule(value)) is not None:
