@@ -30,9 +30,10 @@ pytest.skip("nothing here runs", allow_module_level=True)
 
 
 def _pytest(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run a folder of tests under this project's ``conftest.py``."""
+    """Run a folder of tests under this project's configuration and ``conftest.py``."""
+    configured = ("-c", str(ROOT / "pyproject.toml"), "-p", "no:cacheprovider")
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options, str(folder)],
+        [sys.executable, "-m", "pytest", *configured, *options, str(folder)],
         cwd=folder,
         capture_output=True,
         text=True,
