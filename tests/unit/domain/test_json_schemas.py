@@ -51,6 +51,7 @@ HARMFUL: dict[str, dict[str, Any]] = {
     "pattern": {"items": {"pattern": "(a+)+$"}},
     "pattern-property": {"patternProperties": {"^(x*)*$": {}}},
     "long-pattern": {"pattern": "a" * (MAX_PATTERN_CHARS + 1)},
+    "many-patterns": {"anyOf": [{"pattern": "a" * 64}] * (MAX_PATTERN_CHARS // 64 + 1)},
     "large": {"description": "a" * MAX_SCHEMA_BYTES},
 }
 

@@ -14,6 +14,7 @@ _PIECE = re.compile(
     r"""
     (?P<open> \( (?: \? (?: [:=!>] | <[=!] | P?<\w+> ) )? )
     | (?P<bar> \| )
+    | (?P<plain> [^\\\[(){}|*+?]+ ) (?! [*+?{] )
     | (?: (?P<close> \) ) | \\. | \[\^?\]? (?: [^\]\\] | \\. )*+ \]? | . )
       (?: (?P<unbounded> [*+] | \{\d*,(?:\d{2,})?\} ) | (?P<optional> \? | \{0?,\d\} ) | \{\d+\} )?
       [?+]?
@@ -44,16 +45,17 @@ def is_explosive(pattern: str) -> bool:
     """Whether a pattern repeats a bare repetition. Linear in its length."""
     groups = [_Group()]
     for piece in _PIECE.finditer(pattern):
-        if piece["open"]:
+        kind = piece.lastgroup
+        if kind == "open":
             groups.append(_Group())
-        elif piece["bar"]:
+        elif kind == "bar":
             groups[-1] = _Group(follows_bare=groups[-1].is_bare)
         else:
             is_bare_group = bool(piece["close"]) and len(groups) > 1 and groups.pop().is_bare
-            if is_bare_group and piece["unbounded"]:
+            if is_bare_group and kind == "unbounded":
                 return True
-            if is_bare_group or piece["unbounded"]:
+            if is_bare_group or kind == "unbounded":
                 groups[-1].has_unbounded = True
-            elif not piece["optional"]:
+            elif kind != "optional":
                 groups[-1].has_fixed = True
     return False

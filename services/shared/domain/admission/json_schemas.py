@@ -31,10 +31,10 @@ def json_schema(value: object) -> Fault | None:
     if size_bytes > MAX_SCHEMA_BYTES:
         return too_long("bytes", MAX_SCHEMA_BYTES, size_bytes)
     nodes = _nodes(value)
-    for node in nodes:
-        if not _PATTERN_KEYWORDS.isdisjoint(node) and (fault := _pattern_fault(node)) is not None:
-            return fault
-    if any("$ref" in node for node in nodes) and _has_empty_circle(value, nodes):
+    fault = _patterns_fault([node for node in nodes if not _PATTERN_KEYWORDS.isdisjoint(node)])
+    if fault is not None:
+        return fault
+    if _has_empty_circle(value, [node for node in nodes if "$ref" in node]):
         return wrong_value("'$ref' leads in a circle")
     return None
 
@@ -52,28 +52,35 @@ def _nodes(schema: Node) -> list[Node]:
     return nodes
 
 
-def _pattern_fault(node: Node) -> Fault | None:
-    by_key = node.get("patternProperties")
-    patterns = list(by_key) if type(by_key) is dict else []
-    pattern = node.get("pattern")
-    if type(pattern) is str:
-        patterns.append(pattern)
-    for each in patterns:
-        if len(each) > MAX_PATTERN_CHARS:
-            return too_long("characters in a pattern", MAX_PATTERN_CHARS, len(each))
-        if is_explosive(each):
-            return wrong_value("a pattern repeats a repetition, which may never end")
+def _patterns_fault(nodes: list[Node]) -> Fault | None:
+    patterns: list[str] = []
+    for node in nodes:
+        by_key = node.get("patternProperties")
+        if type(by_key) is dict:
+            patterns.extend(by_key)
+        pattern = node.get("pattern")
+        if type(pattern) is str:
+            patterns.append(pattern)
+    total_chars = sum(map(len, patterns))
+    if total_chars > MAX_PATTERN_CHARS:
+        return too_long("characters in all patterns", MAX_PATTERN_CHARS, total_chars)
+    if any(map(is_explosive, patterns)):
+        return wrong_value("a pattern repeats a repetition, which may never end")
     return None
 
 
-def _has_empty_circle(root: Node, nodes: list[Node]) -> bool:
+def _has_empty_circle(root: Node, referring: list[Node]) -> bool:
     """Whether some object leads back to itself with no step down into the value.
 
     A walk in depth: an object is on the way while what follows it is looked at, then done.
+
+    Args:
+        root: The schema.
+        referring: Its objects with a reference; every circle has one, as the rest is a tree.
     """
     on_the_way: set[int] = set()
     done: set[int] = set()
-    for start in nodes:
+    for start in referring:
         if id(start) in done:
             continue
         on_the_way.add(id(start))
@@ -109,7 +116,8 @@ def _resolved(root: Node, reference: object) -> object:
     if type(reference) is not str or not (reference == "#" or reference.startswith("#/")):
         return None
     value: object = root
-    for step in unquote(reference[1:]).split("/")[1:]:
+    pointer = unquote(reference) if "%" in reference else reference
+    for step in pointer.split("/")[1:]:
         key = step.replace("~1", "/").replace("~0", "~")
         if type(value) is dict:
             value = value.get(key)

@@ -52,8 +52,8 @@ MAX_IMAGE_URL_CHARS = 1_000_000
 """An image's URL; a ``data:`` URL holds the image itself."""
 
 MAX_SCHEMA_BYTES = 256 * 1024
-MAX_PATTERN_CHARS = 1_024
-"""A regular expression inside a JSON Schema."""
+MAX_PATTERN_CHARS = 4_096
+"""All regular expressions of a JSON Schema together."""
 
 MAX_STOPS = 4
 MAX_STOP_CHARS = 1_024
