@@ -181,14 +181,54 @@ def test_parameters_that_clients_rely_on_are_accepted(parameters: dict[str, Any]
     assert admitted(CHAT, document).document == document
 
 
-OTHER_PROVIDERS_FIELDS = """
-top_k min_p repetition_penalty guided_json guided_regex chat_template_kwargs stop_token_ids ignore_eos
-allowed_token_ids bad_words skip_special_tokens truncate_prompt_tokens prompt_logprobs cache_salt
-prompt_cache_options provider models route transforms plugins reasoning include_reasoning thinking
-enable_thinking thinking_budget search_parameters deferred safe_prompt random_seed prompt_mode documents
-citation_options session_id user_id request_id priority extra_body base_model tokens keywords
-moderation input_type late_chunking token_type_ids hosted authors
-""".split()
+OTHER_PROVIDERS_FIELDS = [
+    "top_k",
+    "min_p",
+    "repetition_penalty",
+    "guided_json",
+    "guided_regex",
+    "chat_template_kwargs",
+    "stop_token_ids",
+    "ignore_eos",
+    "allowed_token_ids",
+    "bad_words",
+    "skip_special_tokens",
+    "truncate_prompt_tokens",
+    "prompt_logprobs",
+    "cache_salt",
+    "prompt_cache_options",
+    "provider",
+    "models",
+    "route",
+    "transforms",
+    "plugins",
+    "reasoning",
+    "include_reasoning",
+    "thinking",
+    "enable_thinking",
+    "thinking_budget",
+    "search_parameters",
+    "deferred",
+    "safe_prompt",
+    "random_seed",
+    "prompt_mode",
+    "documents",
+    "citation_options",
+    "session_id",
+    "user_id",
+    "request_id",
+    "priority",
+    "extra_body",
+    "base_model",
+    "tokens",
+    "keywords",
+    "moderation",
+    "input_type",
+    "late_chunking",
+    "token_type_ids",
+    "hosted",
+    "authors",
+]
 
 
 @pytest.mark.parametrize("field", OTHER_PROVIDERS_FIELDS)
