@@ -14,8 +14,9 @@ from services.shared.adapters.environment import (
 from services.shared.adapters.system_clock import SystemClock
 from services.shared.domain.events import RequestRouted
 from services.shared.stream.loop import Process
-from services.shared.stream.service import Stage, Tools, run_stage
+from services.shared.stream.service import run_stage
 from services.shared.stream.shapes import timed
+from services.shared.stream.stage import Stage, Tools
 
 SERVICE = "batcher"
 

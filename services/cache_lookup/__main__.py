@@ -17,8 +17,9 @@ from services.shared.adapters.system_clock import SystemClock
 from services.shared.domain.cache_times import CacheTimes
 from services.shared.domain.events import InferenceRequested
 from services.shared.stream.loop import Process
-from services.shared.stream.service import Stage, Tools, run_stage
+from services.shared.stream.service import run_stage
 from services.shared.stream.shapes import polled
+from services.shared.stream.stage import Stage, Tools
 
 SERVICE = "cache-lookup"
 

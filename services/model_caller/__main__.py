@@ -28,8 +28,9 @@ from services.shared.domain.events import RequestBatch
 from services.shared.domain.topics import BATCH_TOPICS
 from services.shared.stream.lanes import PoolLimits
 from services.shared.stream.loop import Process
-from services.shared.stream.service import Stage, run_stage
-from services.shared.stream.service import Tools as StageTools
+from services.shared.stream.service import run_stage
+from services.shared.stream.stage import Stage
+from services.shared.stream.stage import Tools as StageTools
 
 _SLOTS = PoolLimits(records=4096, size_bytes=512 * 1024 * 1024)
 

@@ -16,8 +16,9 @@ from services.shared.adapters.genai_prices_model_catalog import GenaiPricesModel
 from services.shared.adapters.system_clock import SystemClock
 from services.shared.domain.events import CacheMissed
 from services.shared.stream.loop import Process
-from services.shared.stream.service import Stage, Tools, run_stage
+from services.shared.stream.service import run_stage
 from services.shared.stream.shapes import each
+from services.shared.stream.stage import Stage, Tools
 
 SERVICE = "router"
 _LOG = logging.getLogger("services.router")  # not __name__, which is "__main__" here

@@ -7,8 +7,9 @@ from services.shared.adapters.environment import process_environment, settings_f
 from services.shared.adapters.system_clock import SystemClock
 from services.shared.domain.events import InferenceFinished
 from services.shared.stream.loop import Process
-from services.shared.stream.service import Stage, Tools, run_stage
+from services.shared.stream.service import run_stage
 from services.shared.stream.shapes import polled
+from services.shared.stream.stage import Stage, Tools
 from services.trace_exporter.processor import CONSUMES, Sampling, TraceExporterProcessor
 from services.trace_exporter.settings import TraceExporterSettings
 

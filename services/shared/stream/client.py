@@ -8,11 +8,28 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from aiokafka.structs import ConsumerRecord, RecordMetadata, TopicPartition
+from aiokafka import structs
+from aiokafka.structs import ConsumerRecord, RecordMetadata
 
+from services.shared.domain.topics import dead_letters
+
+TopicPartition = structs.TopicPartition
 Raw = ConsumerRecord[bytes | None, bytes | None]
 Polled = Mapping[TopicPartition, Sequence[Raw]]
+OnAssigned = Callable[[Mapping[TopicPartition, int]], Awaitable[None]]
 OnPartitions = Callable[[frozenset[TopicPartition]], Awaitable[None]]
+
+MAX_RECORD_BYTES = 8 * 1024 * 1024
+"""Largest record that any topic takes; ``topics/*.yaml`` and the brokers say the same."""
+
+DEAD_LETTER_HEADROOM_BYTES = 64 * 1024
+"""What a dead letter may be larger than its record, for the headers that say why."""
+
+
+def record_limit_bytes(topic: str) -> int:
+    """Largest record that a topic takes, with key, headers and framing."""
+    is_dlq = topic.endswith(dead_letters(""))
+    return MAX_RECORD_BYTES + (DEAD_LETTER_HEADROOM_BYTES if is_dlq else 0)
 
 
 class Membership(Protocol):
@@ -38,12 +55,13 @@ class Consumer(Protocol):
         ...
 
     async def start(
-        self, *, on_assigned: OnPartitions, on_revoked: OnPartitions, on_reset: OnPartitions
+        self, *, on_assigned: OnAssigned, on_revoked: OnPartitions, on_reset: OnPartitions
     ) -> None:
         """Join the group. A group without offsets starts at the log's start.
 
         Args:
-            on_assigned: Told the partitions that are owned from now on, before any record of them.
+            on_assigned: Told the partitions that are owned from now on and the offset at which
+                each goes on, before any record of them. Pauses of before are gone.
             on_revoked: Told the partitions that are no longer owned; may still commit.
             on_reset: Told the partitions whose position fell out of range and was set to the start.
 
@@ -72,6 +90,13 @@ class Consumer(Protocol):
         """Partitions this member owns now."""
         ...
 
+    def position(self, partition: TopicPartition) -> int:
+        """Offset of the next record it will hand out of an owned partition.
+
+        It passes offsets that hold no record (aborted ones, markers of transactions).
+        """
+        ...
+
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Commit positions (the next offset to read).
 
@@ -80,9 +105,7 @@ class Consumer(Protocol):
         """
         ...
 
-    async def backlog(
-        self, partitions: Iterable[TopicPartition]
-    ) -> Mapping[TopicPartition, int]:
+    async def backlog(self, partitions: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
         """End offsets of those partitions that hold uncommitted records."""
         ...
 
@@ -91,7 +114,7 @@ class Consumer(Protocol):
         ...
 
     async def stop(self) -> None:
-        """Leave (a static member keeps its place for a session timeout)."""
+        """Leave (a static member keeps its place for a session timeout). Never waits for long."""
         ...
 
 
@@ -157,13 +180,24 @@ class Producer(Protocol):
     ) -> asyncio.Future[RecordMetadata]:
         """Hand over a record; the future resolves when it is acknowledged.
 
+        While no broker answers it is kept, and sent when one does. A future that fails means that
+        nobody knows whether the record was written.
+
+        Args:
+            topic: Where to.
+            partition: One of the topic's partitions.
+            key: Record key.
+            value: Record value; None deletes the key on a compacted topic.
+            headers: Record headers.
+
         Raises:
-            PoisonRecord: The record is larger than the log takes. Not retriable.
+            PoisonRecord: The record is larger than ``record_limit_bytes``. Not retriable.
+            Unavailable: No broker answers, and enough is kept already. Retriable.
         """
         ...
 
     async def stop(self) -> None:
-        """Send what is buffered and disconnect."""
+        """Send what is buffered and disconnect. Never waits for long."""
         ...
 
 

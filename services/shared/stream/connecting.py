@@ -22,14 +22,26 @@ async def until_available(
 ) -> T | None:
     """Call until it does not raise ``Unavailable``; None when ``stop`` is set before that."""
     told = False
-    while not stop.is_set():
-        try:
-            return await connect()
-        except Unavailable as error:
-            if not told:
-                _LOG.info("waiting for Kafka", extra={"why": str(error)})
-                told = True
-            await asyncio.sleep(_RETRY_S)
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        while not stop.is_set():
+            attempt = asyncio.ensure_future(connect())
+            try:
+                await asyncio.wait((attempt, stopped), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                attempt.cancel()  # does nothing to one that is done
+            if stop.is_set() and not attempt.done():
+                await asyncio.gather(attempt, return_exceptions=True)
+                break
+            try:
+                return attempt.result()
+            except Unavailable as error:
+                if not told:
+                    _LOG.info("waiting for Kafka", extra={"why": str(error)})
+                    told = True
+            await asyncio.wait((stopped,), timeout=_RETRY_S)
+    finally:
+        stopped.cancel()
     return None
 
 

@@ -1,10 +1,12 @@
 """How one pool of slots is shared by priority lanes.
 
-Every record in work holds a slot. Lane 0 alone may use the reserve; the rest is shared by weight
-among the lanes that want slots, so a busy lane 0 slows lane 2 down but never starves it.
+Every record in work holds a slot and its bytes. Lane 0 alone may use the reserve; the rest is
+shared by weight among the lanes that want slots, so a busy lane 0 slows lane 2 down but never
+starves it.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -43,7 +45,7 @@ def allowance(
         weights: Share of each lane.
     """
     if len(in_use) == 1:
-        return capacity - in_use[lane]
+        return max(0, capacity - in_use[lane])
     reserve = int(capacity * RESERVE_RATIO)
     shared = capacity - reserve
     weight = sum(weights[other] for other in wanting | {lane})
@@ -56,10 +58,13 @@ class SlotPool:
     """The slots of one process."""
 
     def __init__(self, *, limits: PoolLimits, lanes: int) -> None:
-        self._limits = limits
+        """Start with all slots free."""
+        self._records = limits.records
         self._in_use = dict.fromkeys(range(lanes), 0)
         self._waiting: set[int] = set()
         self._bytes = 0
+        shared_bytes = max(1, int(limits.size_bytes * (1 - RESERVE_RATIO)))
+        self._most_bytes = (limits.size_bytes, *(shared_bytes for _ in range(1, lanes)))
         self._freed = asyncio.Event()
 
     @property
@@ -67,14 +72,21 @@ class SlotPool:
         """Records in work."""
         return sum(self._in_use.values())
 
+    @property
+    def in_use_bytes(self) -> int:
+        """Their bytes."""
+        return self._bytes
+
     def allowance(self, lane: int) -> int:
         """Records that a lane may take now."""
-        if self._bytes >= self._limits.size_bytes:
+        if not self.has_bytes(lane):
             return 0
         busy = frozenset(i for i, used in self._in_use.items() if used or i in self._waiting)
-        return allowance(
-            lane, capacity=self._limits.records, in_use=self._in_use, wanting=busy
-        )
+        return allowance(lane, capacity=self._records, in_use=self._in_use, wanting=busy)
+
+    def has_bytes(self, lane: int) -> bool:
+        """Whether one more record of a lane may be taken, as far as bytes go."""
+        return self._bytes < self._most_bytes[lane]
 
     def take(self, lane: int, size_bytes: int) -> None:
         """Hold a slot."""
@@ -88,13 +100,12 @@ class SlotPool:
         self._freed.set()
 
     async def wait(self, lane: int, *, timeout_s: float) -> None:
-        """Wait until a slot may be free, at most ``timeout_s``."""
+        """Wait until a slot may be free, at most ``timeout_s``; other lanes know that we wait."""
         self._waiting.add(lane)
         self._freed.clear()
         try:
-            async with asyncio.timeout(timeout_s):
-                await self._freed.wait()
-        except TimeoutError:
-            pass  # the caller looks again, which also keeps its group membership alive
+            with contextlib.suppress(TimeoutError):  # the caller looks again
+                async with asyncio.timeout(timeout_s):
+                    await self._freed.wait()
         finally:
             self._waiting.discard(lane)

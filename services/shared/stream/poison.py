@@ -1,41 +1,95 @@
 """Dead letters: the original bytes with Spring's header names, and when to stop making them."""
 
+import logging
 import struct
 from collections import deque
+from collections.abc import Sequence
 
 from services.shared.codec.headers import Headers
 from services.shared.domain.errors import MustStop, PoisonRecord
+from services.shared.domain.topics import Topic
 from services.shared.stream.client import Raw
+from services.shared.stream.outbox import Outbox
+from services.shared.stream.source import Source
+from services.shared.stream.subjects import Subject, emits_for_poison
+from services.shared.telemetry.metrics import StageMetrics
 
+_LOG = logging.getLogger(__name__)
 MAX_CONSECUTIVE = 50
 WINDOW_RECORDS = 1000
 MAX_RATIO = 0.01
 _MESSAGE_CHARS = 500
+OMITTED = "millrace-omitted-bytes"
+"""Header of a dead letter whose record is too large to be kept: its size; the log still has it."""
 
 
 def dead_letter_headers(raw: Raw, poison: PoisonRecord, *, group: str) -> Headers:
-    """Headers of a dead letter: the record's own, then where it came from and why.
+    """Where a dead letter came from and why.
 
     Numbers are big-endian, as Spring's ``DeadLetterPublishingRecoverer`` writes them.
     """
-    headers: Headers = [(name, value or b"") for name, value in raw.headers]
-    headers += [
+    timestamp_type = b"LogAppendTime" if raw.timestamp_type else b"CreateTime"
+    message = poison.detail[:_MESSAGE_CHARS].encode(errors="backslashreplace")
+    return [
         ("kafka_dlt-original-topic", raw.topic.encode()),
         ("kafka_dlt-original-partition", struct.pack(">i", raw.partition)),
         ("kafka_dlt-original-offset", struct.pack(">q", raw.offset)),
         ("kafka_dlt-original-timestamp", struct.pack(">q", raw.timestamp)),
-        ("kafka_dlt-original-timestamp-type", b"LogAppendTime" if raw.timestamp_type else b"CreateTime"),
+        ("kafka_dlt-original-timestamp-type", timestamp_type),
         ("kafka_dlt-original-consumer-group", group.encode()),
         ("kafka_dlt-exception-fqcn", f"millrace.{poison.reason}".encode()),
-        ("kafka_dlt-exception-message", poison.detail[:_MESSAGE_CHARS].encode()),
+        ("kafka_dlt-exception-message", message),
     ]
-    return headers
+
+
+class DeadLetters:
+    """Gives up the records of one loop."""
+
+    def __init__(self, *, source: Source, outbox: Outbox, metrics: StageMetrics) -> None:
+        """Write through an outbox."""
+        self._source = source
+        self._outbox = outbox
+        self._metrics = metrics
+
+    async def bury(self, raw: Raw, poison: PoisonRecord, subjects: Sequence[Subject]) -> None:
+        """Write the dead letter, then how its requests end; returns when both are durable.
+
+        Raises:
+            MustStop: This process may not write any more.
+        """
+        place = {"topic": raw.topic, "partition": raw.partition, "offset": raw.offset}
+        self._metrics.poison(self._source.topic, poison.reason)
+        _LOG.error("poison record", extra={**place, "reason": poison.reason})
+        ours = dead_letter_headers(raw, poison, group=self._source.group)
+        theirs: Headers = [(name, content or b"") for name, content in raw.headers]
+        try:
+            await self._write(raw, raw.value, theirs + ours)
+        except PoisonRecord:  # it was compressed when it came and is too large as it is
+            size_bytes = len(raw.value or b"")
+            _LOG.exception("a dead letter without its value", extra={**place, "bytes": size_bytes})
+            await self._write(raw, b"", [*ours, (OMITTED, b"%d" % size_bytes)])
+        reply_partitions = self._outbox.partition_count(Topic.RESULT_CHUNKS)
+        now_ms = self._outbox.clock.now_ms()
+        for subject in subjects:
+            for emit in emits_for_poison(subject, now_ms=now_ms, reply_partitions=reply_partitions):
+                await self._outbox.send_and_wait(emit)
+
+    async def _write(self, raw: Raw, value: bytes | None, headers: Headers) -> None:
+        partitions = self._outbox.partition_count(self._source.dlq)
+        await self._outbox.send_raw_and_wait(
+            self._source.dlq,
+            partition=raw.partition % partitions,
+            key=raw.key,
+            value=value,
+            headers=headers,
+        )
 
 
 class PoisonLimit:
     """Stops a service that would drain an internal topic into its dead letters."""
 
     def __init__(self, *, topic: str) -> None:
+        """Start with a clean record."""
         self._topic = topic
         self._consecutive = 0
         self._recent: deque[bool] = deque(maxlen=WINDOW_RECORDS)

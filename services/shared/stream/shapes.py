@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from typing import Protocol, TypeVar
 
 from services.shared.domain.emit import Emit
+from services.shared.domain.errors import PoisonRecord
 from services.shared.domain.events import Event
 from services.shared.ports.clock import Clock
 from services.shared.stream.loop import Process
@@ -78,14 +79,8 @@ async def timed(processor: TimedProcessor[E], *, clock: Clock) -> AsyncIterator[
     """Run a processor with a timer of its own."""
     changed = asyncio.Event()
 
-    async def release(closed: Iterable[Closed[E]]) -> None:
-        for works, emit in closed:
-            await emit_for(works, emit)
-            for work in works:
-                work.finish()
-
     async def run(works: Sequence[Work[E]]) -> None:
-        await release(processor.take(works, now_ms=clock.now_ms()))
+        await _release(processor.take(works, now_ms=clock.now_ms()))
         changed.set()
 
     async def wake() -> None:
@@ -97,12 +92,21 @@ async def timed(processor: TimedProcessor[E], *, clock: Clock) -> AsyncIterator[
                     None if due_at_ms is None else max(0.0, due_at_ms - clock.now_ms()) / 1000
                 ):
                     await changed.wait()
-            await release(processor.on_due(now_ms=clock.now_ms()))
+            await _release(processor.on_due(now_ms=clock.now_ms()))
 
-    timer = asyncio.create_task(wake())
-    try:
+    async with asyncio.TaskGroup() as tasks:  # a timer that fails ends the process
+        timer = tasks.create_task(wake())
         yield run
-    finally:
         timer.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await timer
+
+
+async def _release(closed: Iterable[Closed[E]]) -> None:
+    for works, emit in closed:
+        try:
+            await emit_for(works, emit)
+        except PoisonRecord as poison:  # together they are larger than the log takes
+            for work in works:
+                work.bury(poison)
+        else:
+            for work in works:
+                work.finish()

@@ -29,7 +29,10 @@ class _Life(msgspec.Struct):
 
 
 CRASH_LOOP_WINDOW_MS = 60_000
-"""Unclean exits further apart than this have nothing to do with each other."""
+"""Unclean exits further apart than this have nothing to do with each other.
+
+While records run one at a time every crash counts: the culprit may be the last of many.
+"""
 
 CRASHES_BEFORE_CAUTION = 2
 
@@ -50,7 +53,9 @@ class Slot:
             ) from error
         previous = self._read()
         recent = now_ms - previous.started_ms < CRASH_LOOP_WINDOW_MS
-        self.crashes = previous.crashes + 1 if previous.running and recent else 0
+        was_cautious = previous.crashes >= CRASHES_BEFORE_CAUTION
+        is_loop = previous.running and (recent or was_cautious)
+        self.crashes = previous.crashes + 1 if is_loop else int(previous.running)
         self._write(_Life(running=True, started_ms=now_ms, crashes=self.crashes))
 
     @classmethod
@@ -69,6 +74,10 @@ class Slot:
     def is_crash_loop(self) -> bool:
         """Whether records left uncommitted may be what kills the process."""
         return self.crashes >= CRASHES_BEFORE_CAUTION
+
+    def calm(self, *, now_ms: float) -> None:
+        """Say that what made earlier processes crash has been survived."""
+        self._write(_Life(running=True, started_ms=now_ms))
 
     def release(self) -> None:
         """Say goodbye: the next start is a clean one."""

@@ -6,7 +6,7 @@ crash knows the culprit, and the third time makes it poison.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from services.shared.codec.records import decode_record, encode_record
 from services.shared.domain.events import CrashSuspected
@@ -23,38 +23,29 @@ Place = tuple[str, int, int]
 
 
 class Suspects:
-    """Records of one service that were alone at a crash.
-
-    Attributes:
-        turn: Held while a record runs alone, so that it really is alone in its process.
-    """
+    """Records of one service that were alone at a crash."""
 
     def __init__(self, *, service: str, outbox: Outbox, crashes: Mapping[Place, int]) -> None:
+        """Go on with what ``read_suspects`` found."""
         self._service = service
         self._outbox = outbox
         self._crashes = dict(crashes)
-        self.turn = asyncio.Lock()
 
-    def is_guilty(self, place: Place) -> bool:
-        """Whether a record was alone at as many crashes as make it poison."""
-        return self._crashes.get(place, 0) >= CRASHES_TO_POISON
+    def crashes(self, place: Place) -> int:
+        """How often a record was alone at a crash."""
+        return self._crashes.get(place, 0)
 
     async def accuse(self, place: Place) -> None:
         """Note durably that a record runs alone from now on."""
         topic, partition, offset = place
-        crashes = self._crashes.get(place, 0) + 1
-        await self._write(
-            place,
-            encode_record(
-                CrashSuspected(
-                    topic=topic,
-                    partition=partition,
-                    offset=offset,
-                    group=self._service,
-                    crashes=crashes,
-                )
-            ),
+        accusation = CrashSuspected(
+            topic=topic,
+            partition=partition,
+            offset=offset,
+            group=self._service,
+            crashes=self.crashes(place) + 1,
         )
+        await self._write(place, encode_record(accusation))
 
     async def acquit(self, place: Place) -> None:
         """Note that the process survived a record, or has buried it."""
@@ -62,16 +53,56 @@ class Suspects:
         await self._write(place, None)
 
     async def _write(self, place: Place, value: bytes | None) -> None:
-        acknowledged = asyncio.Event()
-        await self._outbox.send_raw(
+        await self._outbox.send_raw_and_wait(
             Topic.CRASH_SUSPECTS,
             partition=0,
             key=_key(self._service, place).encode(),
             value=value,
-            headers=(),
-            on_acknowledged=acknowledged.set,
+            headers=[],
         )
-        await acknowledged.wait()
+
+
+class Caution:
+    """The time after a crash loop in which records run one at a time in the whole process.
+
+    Attributes:
+        suspects: What is known of crashes.
+        turn: Held by the loop whose record runs.
+        is_over: Set once all records that were left uncommitted have been survived.
+    """
+
+    def __init__(self, suspects: Suspects, *, on_over: Callable[[], None]) -> None:
+        """Begin; ``on_over`` is called at the end."""
+        self.suspects = suspects
+        self.turn = asyncio.Lock()
+        self.is_over = asyncio.Event()
+        self._on_over = on_over
+        self._left: dict[TopicPartition, int] = {}
+
+    def watch(self, backlog: Mapping[TopicPartition, int]) -> None:
+        """These partitions have uncommitted records before these offsets."""
+        if not self.is_over.is_set():
+            self._left.update(backlog)
+
+    def passed(self, partition: TopicPartition, position: int) -> None:
+        """A partition's records before ``position`` have been survived."""
+        if position >= self._left.get(partition, 0):
+            self._left.pop(partition, None)
+
+    def forget(self, topic: str) -> None:
+        """Another process has the partitions of a topic now, and their records."""
+        for partition in [partition for partition in self._left if partition.topic == topic]:
+            del self._left[partition]
+
+    def concerns(self, topic: str) -> bool:
+        """Whether a topic has such records left."""
+        return any(partition.topic == topic for partition in self._left)
+
+    def end_if_survived(self) -> None:
+        """End when nothing is left."""
+        if not self._left and not self.is_over.is_set():
+            self.is_over.set()
+            self._on_over()
 
 
 async def read_suspects(log: Log, *, service: str) -> dict[Place, int]:
@@ -82,9 +113,9 @@ async def read_suspects(log: Log, *, service: str) -> dict[Place, int]:
     """
     partition = TopicPartition(Topic.CRASH_SUSPECTS, 0)
     reader = log.reader()
-    await reader.start([partition])
     crashes: dict[Place, int] = {}
     try:
+        await reader.start([partition])
         end = (await reader.end_offsets())[partition]
         await reader.seek_to_time(partition, 0)
         while await reader.position(partition) < end:
@@ -97,16 +128,14 @@ async def read_suspects(log: Log, *, service: str) -> dict[Place, int]:
 
 
 def _fold(crashes: dict[Place, int], raw: Raw, service: str) -> None:
-    key = (raw.key or b"").decode()
     if raw.value is not None:
         suspected = decode_record(raw.value, CrashSuspected)
         if suspected.group == service:
             place = (suspected.topic, suspected.partition, suspected.offset)
             crashes[place] = suspected.crashes
         return
-    for place in list(crashes):
-        if key == _key(service, place):
-            del crashes[place]
+    for place in [place for place in crashes if raw.key == _key(service, place).encode()]:
+        del crashes[place]
 
 
 def _key(service: str, place: Place) -> str:

@@ -14,10 +14,21 @@ from collections import OrderedDict
 class OffsetTracker:
     """Open and finished offsets of one partition."""
 
-    def __init__(self) -> None:
+    def __init__(self, position: int = 0) -> None:
+        """Start where the group stands."""
         self._open: OrderedDict[int, None] = OrderedDict()
-        self._next = -1
-        self._committed = -1
+        self._next = position
+        self._committed = position
+
+    def resume_at(self, position: int) -> None:
+        """Go on after a rebalance at the offset where the group stands now.
+
+        What lies before it is done, by whomever: open records there no longer hold commits back.
+        """
+        for offset in [offset for offset in self._open if offset < position]:
+            del self._open[offset]
+        self._next = max(self._next, position)
+        self._committed = position
 
     def open(self, offset: int) -> bool:
         """Take a delivered record into work; False when it was delivered before."""
@@ -29,17 +40,7 @@ class OffsetTracker:
 
     def finish(self, offset: int) -> None:
         """Mark a record as finished: all that it caused is acknowledged."""
-        del self._open[offset]
-
-    @property
-    def open_count(self) -> int:
-        """Records in work."""
-        return len(self._open)
-
-    @property
-    def next_offset(self) -> int:
-        """The offset after the last delivered one, -1 before the first."""
-        return self._next
+        self._open.pop(offset, None)
 
     @property
     def distance(self) -> int:

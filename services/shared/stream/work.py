@@ -7,13 +7,7 @@ import msgspec
 
 from services.shared.domain.emit import Emit
 from services.shared.domain.errors import PoisonRecord
-from services.shared.domain.events import (
-    CacheMissed,
-    Event,
-    Hop,
-    InferenceRequested,
-    RequestRouted,
-)
+from services.shared.domain.events import Event, Hop, InferenceRequested
 
 if TYPE_CHECKING:
     from services.shared.stream.client import Raw
@@ -22,45 +16,37 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound=Event)
 
 
-def request_of(event: Event) -> InferenceRequested | None:
-    """The one request that a record is about; None for batches and results."""
-    match event:
-        case InferenceRequested():
-            return event
-        case CacheMissed() | RequestRouted():
-            return event.request
-        case _:
-            return None
-
-
 class Work(Generic[E]):
     """One open record.
 
     It stays open until ``finish`` was called and everything emitted for it is acknowledged; only
-    then may its offset be committed.
+    then may its offset be committed. It ends once: whatever is said of it later changes nothing.
 
     Attributes:
         event: The decoded record.
         headers: Its headers.
-        received_ms: When it was polled, unix ms.
+        received_ms: When it was taken into work, unix ms.
+        raw: The record as it was delivered.
+        is_finished: Whether ``finish``, ``bury`` or ``abandon`` was called.
     """
 
     __slots__ = (
-        "_finished",
+        "_is_closed",
         "_on_done",
         "_outbox",
-        "_record",
         "_unacknowledged",
         "event",
         "headers",
+        "is_finished",
+        "raw",
         "received_ms",
     )
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # made in one place
         self,
         *,
         event: E,
-        record: "Raw",
+        raw: "Raw",
         headers: dict[str, bytes],
         received_ms: float,
         outbox: "Outbox",
@@ -69,54 +55,46 @@ class Work(Generic[E]):
         self.event = event
         self.headers = headers
         self.received_ms = received_ms
-        self._record = record
+        self.raw = raw
+        self.is_finished = False
         self._outbox = outbox
         self._on_done = on_done
         self._unacknowledged = 0
-        self._finished = False
+        self._is_closed = False
 
     @property
     def topic(self) -> str:
         """Topic it was read from."""
-        return self._record.topic
+        return self.raw.topic
 
     @property
     def partition(self) -> int:
         """Partition it was read from."""
-        return self._record.partition
+        return self.raw.partition
 
     @property
     def offset(self) -> int:
         """Its offset."""
-        return self._record.offset
+        return self.raw.offset
 
     @property
     def timestamp_ms(self) -> int:
         """Kafka's timestamp of the record, unix ms."""
-        return self._record.timestamp
+        return self.raw.timestamp
 
     @property
     def value(self) -> bytes:
         """Its undecoded value."""
-        return self._record.value or b""
-
-    @property
-    def raw(self) -> "Raw":
-        """The record as it was delivered."""
-        return self._record
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether ``finish`` or ``bury`` was called."""
-        return self._finished
+        return self.raw.value or b""
 
     def hop(self, request: InferenceRequested, *, now_ms: float) -> Hop:
         """This stage's hop in the journey of a request, finished now."""
+        raw = self.raw
         return Hop(
             service=self._outbox.service,
-            topic=self._record.topic,
-            partition=self._record.partition,
-            offset=self._record.offset,
+            topic=raw.topic,
+            partition=raw.partition,
+            offset=raw.offset,
             received_ms=round(self.received_ms - request.accepted_at, 3),
             finished_ms=round(now_ms - request.accepted_at, 3),
         )
@@ -124,47 +102,69 @@ class Work(Generic[E]):
     async def emit(self, emit: Emit) -> None:
         """Produce a record for this one; returns when it is handed over, not acknowledged.
 
-        This stage's hop is added to the record's ``hops`` where it has some.
+        This stage's hop is added to the record's ``hops`` where it has some. While no broker
+        answers, this waits.
+
+        Raises:
+            PoisonRecord: It is larger than the log takes. Not retriable.
+            MustStop: This process may not write any more. Not retriable.
         """
-        if emit.request is not None and "hops" in emit.event.__struct_fields__:
-            hop = self.hop(emit.request, now_ms=self._outbox.clock.now_ms())
-            hops = (*emit.event.hops, hop)  # type: ignore[attr-defined]  # checked above
-            emit = msgspec.structs.replace(
-                emit, event=msgspec.structs.replace(emit.event, hops=hops)
-            )
-        self.expect_acknowledgement()
-        await self._outbox.send(emit, on_acknowledged=self.acknowledged)
-
-    def expect_acknowledgement(self) -> None:
-        """Stay open until ``acknowledged`` is called once more."""
-        self._unacknowledged += 1
-
-    def acknowledged(self) -> None:
-        """One emitted record is durable."""
-        self._unacknowledged -= 1
-        if self._finished and not self._unacknowledged:
-            self._on_done(self, None)
+        await emit_for((self,), self._with_hop(emit))
 
     def finish(self) -> None:
         """Nothing more will be emitted for this record."""
-        self._finished = True
-        if not self._unacknowledged:
-            self._on_done(self, None)
+        self.is_finished = True
+        self._close_if_done()
 
     def bury(self, poison: PoisonRecord) -> None:
         """Give the record up: it becomes a dead letter."""
-        self._finished = True
-        self._on_done(self, poison)
+        self._end(poison)
+
+    def abandon(self) -> bool:
+        """Let the record be: it stays uncommitted and is read again; whether it was still open."""
+        was_open = not self._is_closed
+        self.is_finished = self._is_closed = True
+        return was_open
+
+    def _with_hop(self, emit: Emit) -> Emit:
+        if emit.request is None or "hops" not in emit.event.__struct_fields__:
+            return emit
+        hop = self.hop(emit.request, now_ms=self._outbox.clock.now_ms())
+        hops = (*emit.event.hops, hop)  # type: ignore[attr-defined]  # checked above
+        return msgspec.structs.replace(emit, event=msgspec.structs.replace(emit.event, hops=hops))
+
+    def _acknowledged(self) -> None:
+        self._unacknowledged -= 1
+        self._close_if_done()
+
+    def _close_if_done(self) -> None:
+        if self.is_finished and not self._unacknowledged:
+            self._end(None)
+
+    def _end(self, poison: PoisonRecord | None) -> None:
+        if not self._is_closed:
+            self.is_finished = self._is_closed = True
+            self._on_done(self, poison)
 
 
-async def emit_for(works: "Sequence[Work[E]]", emit: Emit) -> None:
-    """Produce one record for several; each stays open until it is acknowledged."""
+async def emit_for(works: Sequence[Work[E]], emit: Emit) -> None:
+    """Produce one record for several; each stays open until it is acknowledged.
+
+    Raises:
+        PoisonRecord: It is larger than the log takes. Not retriable.
+        MustStop: This process may not write any more. Not retriable.
+    """
     for work in works:
-        work.expect_acknowledgement()
+        work._unacknowledged += 1  # noqa: SLF001  # own class, as below
 
     def acknowledged() -> None:
         for work in works:
-            work.acknowledged()
+            work._acknowledged()  # noqa: SLF001
 
-    await works[0]._outbox.send(emit, on_acknowledged=acknowledged)  # noqa: SLF001  # own class
-
+    first = works[0]
+    try:
+        await first._outbox.send(emit, source=first.raw, on_acknowledged=acknowledged)  # noqa: SLF001
+    except BaseException:
+        for work in works:
+            work._unacknowledged -= 1  # noqa: SLF001
+        raise

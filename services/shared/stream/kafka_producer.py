@@ -1,0 +1,90 @@
+"""Writing records, by aiokafka."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.structs import RecordMetadata
+
+from services.shared.domain.errors import PoisonRecord, Unavailable
+from services.shared.stream.client import (
+    DEAD_LETTER_HEADROOM_BYTES,
+    MAX_RECORD_BYTES,
+    record_limit_bytes,
+)
+from services.shared.stream.kafka_closing import closed_soon
+
+if TYPE_CHECKING:
+    from services.shared.stream.kafka_log import KafkaConnection
+
+_BATCH_BYTES = 64 * 1024
+_SMALL_BYTES = 1024 * 1024
+
+
+class KafkaProducer:
+    """An idempotent producer, acknowledged by all in-sync replicas."""
+
+    def __init__(self, connection: "KafkaConnection", *, topics: Sequence[str]) -> None:
+        """Prepare; ``start`` connects."""
+        self._topics = topics
+        self._partitions: dict[str, int] = {}
+        self._producer = AIOKafkaProducer(
+            **connection.options(),
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=0,
+            max_batch_size=_BATCH_BYTES,
+            max_request_size=MAX_RECORD_BYTES + DEAD_LETTER_HEADROOM_BYTES,
+        )
+
+    async def start(self) -> None:
+        """Connect and learn the partition counts."""
+        try:
+            await self._producer.start()
+            await self._producer.client.set_topics(self._topics)  # all in one request
+            for topic in self._topics:
+                self._partitions[topic] = len(await self._producer.partitions_for(topic))
+        except BaseException as error:
+            await self.stop()
+            if isinstance(error, KafkaError):
+                raise Unavailable("kafka", repr(error)) from error
+            raise
+
+    def partition_count(self, topic: str) -> int:
+        """Number of partitions of a topic, read at start."""
+        return self._partitions[topic]
+
+    async def send(
+        self,
+        topic: str,
+        *,
+        partition: int,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes]],
+    ) -> "asyncio.Future[RecordMetadata]":
+        """Hand over a record; the future resolves when it is acknowledged."""
+        if value is not None and len(value) > _SMALL_BYTES:
+            _check_size(topic, key, value, headers)
+        try:
+            future: asyncio.Future[RecordMetadata] = await self._producer.send(
+                topic, value, key, partition, headers=list(headers)
+            )
+        except KafkaError as error:
+            raise Unavailable("kafka", repr(error)) from error
+        return future
+
+    async def stop(self) -> None:
+        """Send what is buffered and disconnect."""
+        await closed_soon(self._producer.stop())
+
+
+def _check_size(
+    topic: str, key: bytes | None, value: bytes, headers: Sequence[tuple[str, bytes]]
+) -> None:
+    size_bytes = DefaultRecordBatchBuilder.estimate_size_in_bytes(key, value, list(headers))
+    if size_bytes > record_limit_bytes(topic):
+        raise PoisonRecord("oversize", f"{len(value)} bytes for {topic}")

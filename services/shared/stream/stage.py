@@ -1,0 +1,77 @@
+"""What a stage of the pipeline is to the runtime."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import msgspec
+from prometheus_client import CollectorRegistry
+
+from services.shared.codec.records import RECORDS
+from services.shared.codec.topics import packaged_topics
+from services.shared.domain.topics import Topic
+from services.shared.ports.clock import Clock
+from services.shared.stream.client import Log
+from services.shared.stream.lanes import PoolLimits
+from services.shared.stream.loop import Process
+from services.shared.stream.outbox import Outbox
+from services.shared.stream.source import Source
+
+
+class Tools(msgspec.Struct, frozen=True):
+    """What the runtime lends to a processor while it is built.
+
+    Attributes:
+        clock: The time.
+        registry: Where its own metrics go.
+        log: To read topics with.
+        outbox: To write records that belong to no record in work.
+        hold_lane: Pauses (True) or resumes a lane of the stage, as ``(lane, is_held)``.
+    """
+
+    clock: Clock
+    registry: CollectorRegistry
+    log: Log
+    outbox: Outbox
+    hold_lane: Callable[[int, bool], None]
+
+
+Build = Callable[[Tools], AbstractAsyncContextManager[Process[Any]]]
+
+
+class Stage(msgspec.Struct, frozen=True, kw_only=True):
+    """A stage of the pipeline.
+
+    Attributes:
+        service: Its name: consumer group, metrics, logs.
+        topics: What it reads; several are lanes, most urgent first.
+        build: Makes its processor and whatever that needs, and takes it down again.
+        limits: Records and bytes in work at most.
+        drain_s: Time that open records get at shutdown, seconds.
+    """
+
+    service: str
+    topics: Sequence[Topic]
+    build: Build
+    limits: PoolLimits = PoolLimits(records=2000, size_bytes=256 * 1024 * 1024)
+    drain_s: float = 8.0
+
+
+def sources_of(stage: Stage) -> list[Source]:
+    """What a stage's loops read: its topics, each in a group of its own where there are lanes.
+
+    Lanes do not share a group because every join of one member would make the others rejoin.
+    """
+    lanes = len(stage.topics) > 1
+    specs = packaged_topics()
+    return [
+        Source(
+            topic=topic,
+            event_type=RECORDS[specs[topic].record],
+            group=f"{stage.service}-p{lane}" if lanes else stage.service,
+            lane=lane,
+            is_public=specs[topic].is_public,
+            dlq=specs[topic].dlq,
+        )
+        for lane, topic in enumerate(stage.topics)
+    ]
