@@ -37,7 +37,8 @@ def start_detached(request: StartRequest, *, environ: Mapping[str, str], console
     prepare_jars(environ, console=console)  # shows its progress here, where somebody looks
     layout.logs.mkdir(parents=True, exist_ok=True)
     log = layout.log_of(_LOG)
-    with log.open("wb") as output:
+    log.unlink(missing_ok=True)
+    with log.open("ab") as output:
         supervisor = subprocess.Popen(
             (sys.executable, "-m", "services.cli", "up", "--background", *_options(request)),
             stdin=subprocess.DEVNULL,

@@ -14,6 +14,7 @@ MAX_BYTES = 10 * 1024 * 1024
 _MOST_AT_ONCE_BYTES = 256 * 1024
 _REDIS = re.compile(r"\d+:[A-Z] ")
 _REDIS_TROUBLE = re.compile(r"error|fatal|could not|can't|oom", re.IGNORECASE)
+_RETRYING_LIBRARY = "aiokafka"  # it tries again; what that means for a service, the service says
 _QUIET_LEVELS = frozenset(("debug", "info"))
 
 
@@ -94,11 +95,11 @@ def read_line(process: str, line: str) -> LogLine:
     at = str(fields.pop("at", ""))[11:23]
     level = str(fields.pop("level", "info"))
     message = str(fields.pop("message", ""))
-    for implied in ("service", "logger"):
-        fields.pop(implied, None)
+    fields.pop("service", None)
+    is_retry = str(fields.pop("logger", "")).startswith(_RETRYING_LIBRARY)
     details = " ".join(f"{key}={value}" for key, value in fields.items())
     text = " ".join(part for part in (at, level, message, details) if part)
-    return LogLine(process=process, text=text, is_quiet=level in _QUIET_LEVELS)
+    return LogLine(process=process, text=text, is_quiet=is_retry or level in _QUIET_LEVELS)
 
 
 def _size(path: Path) -> int:

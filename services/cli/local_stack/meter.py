@@ -8,6 +8,8 @@ import msgspec
 from services.cli.local_stack import probe
 from services.cli.local_stack.state import ProcessRecord, ProcessState
 
+_Run = tuple[str, int | None]
+
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One process in the table.
@@ -39,15 +41,29 @@ class Meter:
     def __init__(self, *, monotonic_s: Callable[[], float]) -> None:
         """Remember the clock; rates are known from the second reading on."""
         self._monotonic_s = monotonic_s
-        self._last: dict[tuple[str, int | None], tuple[float, float]] = {}
+        self._samples: dict[_Run, tuple[float, probe.Sample]] = {}
+        self._rates: dict[_Run, float | None] = {}
 
-    async def read(self, records: Sequence[ProcessRecord]) -> list[Row]:
-        """Ask all processes at once."""
-        return list(await asyncio.gather(*(self._row(record) for record in records)))
+    async def read(self, records: Sequence[ProcessRecord]) -> None:
+        """Ask all processes that should answer, at once; the others are forgotten."""
+        asked = [r for r in records if r.probes and r.state is ProcessState.RUNNING]
+        samples = await asyncio.gather(*(probe.sample(record.probes) for record in asked))
+        now_s = self._monotonic_s()
+        before = self._samples
+        self._samples = {
+            _run(record): (now_s, sample) for record, sample in zip(asked, samples, strict=True)
+        }
+        self._rates = {
+            run: _rate(before.get(run), reading) for run, reading in self._samples.items()
+        }
 
-    async def _row(self, record: ProcessRecord) -> Row:
-        asked = bool(record.probes) and record.pid is not None
-        sample = await probe.sample(record.probes) if asked else None
+    def rows(self, records: Sequence[ProcessRecord]) -> list[Row]:
+        """The processes as they are now, with the figures of the last reading."""
+        return [self._row(record) for record in records]
+
+    def _row(self, record: ProcessRecord) -> Row:
+        run = _run(record)
+        _, sample = self._samples.get(run, (0.0, None))
         return Row(
             name=record.name,
             state=record.state,
@@ -56,16 +72,21 @@ class Meter:
             restarts=record.restarts,
             in_flight_records=sample.in_flight_records if sample else None,
             lag_records=sample.lag_records if sample else None,
-            records_per_s=self._rate(record, sample.processed_records if sample else None),
+            records_per_s=self._rates.get(run),
         )
 
-    def _rate(self, record: ProcessRecord, processed_records: float | None) -> float | None:
-        if processed_records is None:
-            return None
-        now_s = self._monotonic_s()
-        run = (record.name, record.pid)  # a restarted process counts from 0 again
-        before = self._last.get(run)
-        self._last[run] = (now_s, processed_records)
-        if before is None or now_s <= before[0]:
-            return None
-        return (processed_records - before[1]) / (now_s - before[0])
+
+def _run(record: ProcessRecord) -> _Run:
+    """One run of a process: started again, it counts from 0."""
+    return record.name, record.pid
+
+
+def _rate(
+    before: tuple[float, probe.Sample] | None, now: tuple[float, probe.Sample]
+) -> float | None:
+    if before is None or now[0] <= before[0]:
+        return None
+    earlier, later = before[1].processed_records, now[1].processed_records
+    if earlier is None or later is None:
+        return None
+    return (later - earlier) / (now[0] - before[0])

@@ -2,17 +2,22 @@
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from urllib.parse import urlsplit
 
 import msgspec
 
 _TIMEOUT_S = 1.0
 _MAX_ANSWER_BYTES = 4 * 1024 * 1024
-_IN_FLIGHT = "millrace_in_flight_records"
-_LAG = "millrace_consumer_lag_records"
-_PROCESSED = "millrace_processed_records_total"
+_IN_FLIGHT = ("millrace_in_flight_records", "millrace_simulator_calls_in_flight")
+_LAG = ("millrace_consumer_lag_records",)
+_PROCESSED = (  # a stage of the pipeline, the gateway, the simulator
+    "millrace_processed_records_total",
+    "millrace_http_answers_total",
+    "millrace_simulator_calls_total",
+)
 _Read = Callable[[asyncio.StreamReader], Awaitable[bytes]]
+_TYPE = re.compile(r"^# TYPE (\w+) ", re.MULTILINE)
 _SAMPLE = re.compile(r"^(\w+)(?:\{.*\})? (\S+)", re.MULTILINE)
 
 
@@ -43,18 +48,25 @@ async def sample(url: str) -> Sample:
     values = sums(text) if status == 200 else {}
     return Sample(
         is_ready=ready,
-        in_flight_records=values.get(_IN_FLIGHT),
-        lag_records=values.get(_LAG),
-        processed_records=values.get(_PROCESSED),
+        in_flight_records=_first(values, _IN_FLIGHT),
+        lag_records=_first(values, _LAG),
+        processed_records=_first(values, _PROCESSED),
     )
 
 
 def sums(exposition: str) -> dict[str, float]:
-    """Sum the series of each metric in Prometheus' text format, whatever their labels."""
-    totals: dict[str, float] = {}
+    """Sum the series of each metric in Prometheus' text format, whatever their labels.
+
+    A metric that is declared and has no series yet is 0.
+    """
+    totals = dict.fromkeys(_TYPE.findall(exposition), 0.0)
     for name, value in _SAMPLE.findall(exposition):
         totals[name] = totals.get(name, 0.0) + float(value)
     return totals
+
+
+def _first(values: Mapping[str, float], names: Iterable[str]) -> float | None:
+    return next((values[name] for name in names if name in values), None)
 
 
 async def redis_answers(port: int, *, host: str) -> bool:

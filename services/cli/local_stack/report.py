@@ -65,5 +65,7 @@ async def read_report(data: Path) -> Report:
     """
     layout = Layout(data)
     stack = read_stack(layout) if holder(layout) is not None else None
-    rows = await Meter(monotonic_s=time.monotonic).read(stack.processes) if stack else []
-    return Report(data=data, stack=stack, rows=rows)
+    meter = Meter(monotonic_s=time.monotonic)
+    records = stack.processes if stack else []
+    await meter.read(records)
+    return Report(data=data, stack=stack, rows=meter.rows(records))

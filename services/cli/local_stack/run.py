@@ -46,12 +46,13 @@ async def run(
     """
     _allow_many_files()
     supervisor = Supervisor(plan, on_event=screen.event)
+    meter = Meter(monotonic_s=time.monotonic)
     stop = _stop_on_signals(supervisor)
     watching = [asyncio.create_task(_bound_logs(supervisor))]
     if follow_logs:
         watching += [
             asyncio.create_task(_follow_logs(supervisor, screen)),
-            asyncio.create_task(_sample(supervisor, screen)),
+            asyncio.create_task(_show_table(supervisor, meter, screen)),
         ]
     starting = asyncio.create_task(supervisor.start())
     stopping = asyncio.create_task(stop.wait())
@@ -60,12 +61,6 @@ async def run(
         if starting.done():
             starting.result()
             screen.event(greeting)
-        if demo is not None and not stop.is_set():
-            showing = asyncio.ensure_future(demo())
-            await asyncio.wait((showing, stopping), return_when=asyncio.FIRST_COMPLETED)
-            showing.cancel()
-            with contextlib.suppress(asyncio.CancelledError, TimeoutError):
-                await showing
         await stopping
         screen.event("Stopping ...")
     finally:
@@ -73,6 +68,7 @@ async def run(
         await supervisor.stop()
         for task in watching:
             task.cancel()
+    screen.table(meter.rows(supervisor.records))
     screen.event("Stopped.")
 
 
@@ -97,18 +93,25 @@ async def _follow_logs(supervisor: Supervisor, screen: Screen) -> None:
         await asyncio.sleep(FOLLOW_EVERY_S)
 
 
-async def _sample(supervisor: Supervisor, screen: Screen) -> None:
-    meter = Meter(monotonic_s=time.monotonic)
+async def _show_table(supervisor: Supervisor, meter: Meter, screen: Screen) -> None:
+    """Show each change of state soon, and figures every now and then."""
+    sample_at_s = 0.0
     while True:
-        screen.table(await meter.read([process.record for process in supervisor.processes]))
-        await asyncio.sleep(SAMPLE_EVERY_S)
+        if time.monotonic() >= sample_at_s:
+            await meter.read(supervisor.records)
+            sample_at_s = time.monotonic() + SAMPLE_EVERY_S
+        supervisor.changed.clear()
+        screen.table(meter.rows(supervisor.records))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(sample_at_s - time.monotonic()):
+                await supervisor.changed.wait()
+        await asyncio.sleep(FOLLOW_EVERY_S)
 
 
 async def _bound_logs(supervisor: Supervisor) -> None:
     while True:
-        for path in _log_files(supervisor).values():
-            with contextlib.suppress(FileNotFoundError):
-                bound(path)
+        for path in supervisor.plan.layout.logs.glob("*.log"):
+            bound(path)
         await asyncio.sleep(BOUND_EVERY_S)
 
 

@@ -150,7 +150,8 @@ def make_plan(
         on_path=tuple(spec for instance, spec in processes.items() if instance.service.on_path),
         beside=tuple(spec for instance, spec in processes.items() if not instance.service.on_path),
     )
-    return plan, greeting(plan, chosen, new_key=new_key)
+    how_to_stop = "'millrace down'" if request.in_background else "Ctrl-C"
+    return plan, f"{greeting(plan, chosen, new_key=new_key)}\n  {how_to_stop} stops it."
 
 
 def greeting(plan: Plan, chosen: ChosenConfiguration, *, new_key: str | None) -> str:
@@ -166,7 +167,7 @@ def greeting(plan: Plan, chosen: ChosenConfiguration, *, new_key: str | None) ->
         "Logs": str(layout.logs),
     }
     text = "\n".join(f"  {name:<16} {value}" for name, value in lines.items())
-    return f"Millrace is ready.\n{text}\n  Ctrl-C or 'millrace down' stops it."
+    return f"Millrace is ready.\n{text}"
 
 
 def _end_orphans(layout: Layout, console: Console) -> None:

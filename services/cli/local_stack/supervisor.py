@@ -10,7 +10,7 @@ from services.cli.errors import CommandError
 from services.cli.local_stack.logs import tail
 from services.cli.local_stack.plan import Plan
 from services.cli.local_stack.process import ManagedProcess, ProcessSpec
-from services.cli.local_stack.state import Stack, StackState, write_json
+from services.cli.local_stack.state import ProcessRecord, Stack, StackState, write_json
 from services.cli.local_stack.topics import make_topics
 from services.shared.domain.errors import Unavailable
 from services.shared.stream.admin import wait_until_ready
@@ -36,17 +36,24 @@ class Supervisor:
         """
         self.plan = plan
         self.state = StackState.STARTING
+        self.changed = asyncio.Event()
         self._on_event = on_event
         self._kafka = self._managed(plan.kafka)
         self._redis = self._managed(plan.redis)
         self._on_path = [self._managed(spec) for spec in plan.on_path]
         self._beside = [self._managed(spec) for spec in plan.beside]
+        self._needed = [self._redis, *self._on_path]
         self._running: dict[str, asyncio.Task[None]] = {}
 
     @property
     def processes(self) -> list[ManagedProcess]:
         """Everything, in the order of its start."""
         return [self._kafka, self._redis, *self._on_path, *self._beside]
+
+    @property
+    def records(self) -> list[ProcessRecord]:
+        """What there is to say about each of them."""
+        return [process.record for process in self.processes]
 
     async def start(self) -> None:
         """Start everything; returns when requests can be answered.
@@ -118,16 +125,15 @@ class Supervisor:
 
     async def _ready_within(self, timeout_s: float) -> bool:
         """Wait until everything that answers requests is ready, but not longer."""
-        needed = [self._redis, *self._on_path]
         try:
             async with asyncio.timeout(timeout_s):
-                await asyncio.gather(*(process.ready.wait() for process in needed))
+                await asyncio.gather(*(process.ready.wait() for process in self._needed))
         except TimeoutError:
             return False
         return True
 
     def _unready(self) -> list[str]:
-        return [p.spec.name for p in self.processes if not p.ready.is_set()]
+        return [p.spec.name for p in self._needed if not p.ready.is_set()]
 
     async def _stop(self, processes: Sequence[ManagedProcess], *, within_s: float) -> None:
         tasks = [self._running[p.spec.name] for p in processes if p.spec.name in self._running]
@@ -153,6 +159,7 @@ class Supervisor:
             data=str(plan.layout.root),
             partitions=plan.partitions,
             addresses=plan.addresses,
-            processes=[process.record for process in self.processes],
+            processes=self.records,
         )
         write_json(plan.layout.state, stack)
+        self.changed.set()

@@ -72,6 +72,12 @@ def test_the_end_of_a_log_is_shown(tmp_path: Path) -> None:
         pytest.param(
             '{"level":"warning","message":"slow"}', "warning slow", False, id="json_warning"
         ),
+        pytest.param(
+            '{"level":"error","logger":"aiokafka.conn","message":"refused"}',
+            "error refused",
+            True,
+            id="library_that_retries",
+        ),
         pytest.param("Traceback (most recent call last):", None, False, id="traceback"),
         pytest.param("12:M 21 Nov 2026 03:24:32.136 # Server initialized", None, True, id="redis"),
         pytest.param("12:M 21 Nov 2026 03:24:32.136 # Fatal error, can't", None, False, id="fatal"),

@@ -43,6 +43,7 @@ def test_series_are_summed_whatever_their_labels() -> None:
         'lag{topic="a",partition="0"} 2.0\nlag{topic="}"} 3\nbusy 1e3\nbusy_total 7\n'
     )
     assert probe.sums(text) == {"lag": 5.0, "busy": 1000.0, "busy_total": 7.0}
+    assert probe.sums("# TYPE idle_total counter\n") == {"idle_total": 0.0}
 
 
 async def test_readiness_is_what_readyz_says(service: FakeService) -> None:
@@ -78,13 +79,15 @@ async def test_rates_are_known_from_the_second_reading_on(service: FakeService) 
     for pid, processed in ((1, 100), (1, 150), (2, 7)):
         record.pid = pid
         service.metrics = b'millrace_processed_records_total{topic="a"} %d\n' % processed
-        rows = await meter.read([record])
-        rates.append(rows[0].records_per_s)
+        await meter.read([record])
+        rates.append(meter.rows([record])[0].records_per_s)
     assert rates == [None, 25.0, None]
 
 
 async def test_a_process_without_probes_has_no_figures() -> None:
     """Kafka and Redis are shown by their state alone."""
     record = ProcessRecord(name="kafka", pid=1, state=ProcessState.RUNNING)
-    (row,) = await Meter(monotonic_s=lambda: 0.0).read([record])
+    meter = Meter(monotonic_s=lambda: 0.0)
+    await meter.read([record])
+    (row,) = meter.rows([record])
     assert (row.is_ready, row.lag_records, row.records_per_s) == (None, None, None)
