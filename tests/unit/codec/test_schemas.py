@@ -23,6 +23,7 @@ RELEASED_IDS = {
     "result_chunk.v1": 5,
     "inference_finished.v1": 6,
     "crash_suspected.v1": 7,
+    "cache_entry.v1": 8,
 }
 """Ids that stored records carry: lines are added here, never changed."""
 
