@@ -123,9 +123,9 @@ class RequestReader:
         self._exchange = None
 
     def close(self) -> None:
-        """The connection is lost: let go of the parser, which refers back to us."""
+        """The connection is lost: let go of those who refer back to us, so that all is freed."""
         self.deafen()
-        del self._parser
+        del self._parser, self._taker
 
     def _parse(self, data: bytes) -> None:
         try:

@@ -100,7 +100,7 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave signals to the process; uvicorn would raise them again and exit by them."""
+        """Leave signals to the process: uvicorn would take them and raise them again at the end."""
         yield
 
     async def main_loop(self) -> None:

@@ -246,7 +246,7 @@ def test_address_in_use_is_raised(app: Application, new_loop: LoopFactory) -> No
 
 
 PROCESS = """
-import asyncio, sys
+import asyncio, signal
 from services.gateway.front_door.door import FrontDoor
 from services.gateway.front_door.limits import FrontDoorLimits
 from services.gateway.front_door.server import ServerHooks, serve, stop_on_signals
@@ -258,12 +258,18 @@ async def app(scope, receive, send):
 
 async def main():
     limits = FrontDoorLimits(drain_s=0.3, notice_s=0.2, cancel_s=0.2)
+    stop = stop_on_signals()
+    ours = signal.getsignal(signal.SIGTERM)
+
+    def ready(host, port):
+        print(port, signal.getsignal(signal.SIGTERM) is ours, flush=True)
+
     await serve(
         app,
         door=FrontDoor(new_request_id=lambda: "req_test", limits=limits),
         address=("127.0.0.1", 0),
-        stop=stop_on_signals(),
-        hooks=ServerHooks(on_ready=lambda host, port: print(port, flush=True)),
+        stop=stop,
+        hooks=ServerHooks(on_ready=ready),
     )
 
 asyncio.run(main())
@@ -275,8 +281,9 @@ def test_process_exits_0_on_sigterm_with_a_stalled_stream() -> None:
     command = [sys.executable, "-c", PROCESS]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        port = int(process.stdout.readline())
-        with Client(("127.0.0.1", port), receive_buffer_bytes=4096) as client:
+        port, are_signals_ours = process.stdout.readline().split()
+        assert are_signals_ours == "True"
+        with Client(("127.0.0.1", int(port)), receive_buffer_bytes=4096) as client:
             client.send(post("/v1"))
             client.read_until(b"\r\n\r\n")
             process.terminate()
