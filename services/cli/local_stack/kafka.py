@@ -149,7 +149,7 @@ def java_command(
     """A Java command on the broker's class path."""
     newer: tuple[str, ...] = ()
     if broker.java.major > _NEWEST_QUIET_MAJOR:
-        newer = ("--sun-misc-unsafe-memory-access=allow", "--enable-native-access=ALL-UNNAMED")
+        newer = ("--sun-misc-unsafe-memory-access=allow",)
     return (
         str(broker.java.executable),
         "-Xms64m",

@@ -12,6 +12,7 @@ import msgspec
 
 MAX_BYTES = 10 * 1024 * 1024
 _MOST_AT_ONCE_BYTES = 256 * 1024
+_JAVA_ADVICE = "WARNING: "  # to the authors of libraries; Kafka itself writes WARN
 _REDIS = re.compile(r"\d+:[A-Z] ")
 _REDIS_TROUBLE = re.compile(r"error|fatal|could not|can't|oom", re.IGNORECASE)
 _RETRYING_LIBRARY = "aiokafka"  # it tries again; what that means for a service, the service says
@@ -90,7 +91,9 @@ def read_line(process: str, line: str) -> LogLine:
     try:
         fields = msgspec.json.decode(line, type=dict[str, object])
     except msgspec.DecodeError:
-        is_quiet = bool(_REDIS.match(line)) and not _REDIS_TROUBLE.search(line)
+        is_quiet = line.startswith(_JAVA_ADVICE) or (
+            _REDIS.match(line) is not None and _REDIS_TROUBLE.search(line) is None
+        )
         return LogLine(process=process, text=line.rstrip(), is_quiet=is_quiet)
     at = str(fields.pop("at", ""))[11:23]
     level = str(fields.pop("level", "info"))

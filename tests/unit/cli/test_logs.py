@@ -81,6 +81,8 @@ def test_the_end_of_a_log_is_shown(tmp_path: Path) -> None:
         pytest.param("Traceback (most recent call last):", None, False, id="traceback"),
         pytest.param("12:M 21 Nov 2026 03:24:32.136 # Server initialized", None, True, id="redis"),
         pytest.param("12:M 21 Nov 2026 03:24:32.136 # Fatal error, can't", None, False, id="fatal"),
+        pytest.param("WARNING: a library calls System::load", None, True, id="advice_of_java"),
+        pytest.param("2026-11-21 03:24:32 WARN disk full (kafka)", None, False, id="kafka_warning"),
         pytest.param("[1, 2]", None, False, id="json_of_another_kind"),
     ],
 )
