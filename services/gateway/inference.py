@@ -43,6 +43,7 @@ _GRACE_MS = 2_000
 """How long after a deadline the stages may still say themselves that it passed."""
 
 _MAX_TRACESTATE_CHARS = 512
+_MAX_DIGITS = 12
 _MS_PER_S = 1000
 _KAFKA_RETRY_MS = 2_000
 _LATE = PublicError(
@@ -201,7 +202,7 @@ def _requested(
             return checked
     state = request.header(b"tracestate")
     caller = read_traceparent(request.header(b"traceparent"))
-    is_state = caller is not None and len(state) <= _MAX_TRACESTATE_CHARS and state.isprintable()
+    is_state = caller is not None and len(state) <= _MAX_TRACESTATE_CHARS and state.isascii()
     acceptance = Acceptance(
         request_id=request.id,
         accepted_at=int(now_ms),
@@ -240,7 +241,8 @@ def _time_allowed_ms(request: Request, admitted: Admitted, desk: Desk) -> int | 
     wanted = request.header(b"x-millrace-deadline-ms")
     if wanted:
         most = desk.limits.max_deadline_ms
-        if not (wanted.isascii() and wanted.isdigit() and 1 <= int(wanted[:12]) <= most):
+        is_number = wanted.isascii() and wanted.isdigit() and len(wanted) <= _MAX_DIGITS
+        if not (is_number and 1 <= int(wanted) <= most):
             return PublicError(
                 code="invalid_header",
                 message=f"'x-millrace-deadline-ms' is a number from 1 to {most}.",

@@ -46,9 +46,7 @@ _COMPLETION = {
     "required": ["model", "prompt"],
     "properties": {
         "model": {"type": "string", "minLength": 1, "maxLength": 256},
-        "prompt": {
-            "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]
-        },
+        "prompt": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]},
         "stream": {"type": "boolean"},
         "max_tokens": {"type": "integer", "minimum": 1, "maximum": 1_000_000},
     },

@@ -1,16 +1,18 @@
 """Records to bytes and back: the project's structs over Confluent-framed Avro."""
 
 import re
+from functools import cache
 from typing import Final, TypeVar
 
 import msgspec
 
-from services.shared.codec import avro
-from services.shared.codec.avro import Undecodable
-from services.shared.domain import events
+from services.shared.codec.avro import Codec, Undecodable
+from services.shared.codec.schemas import SchemaStore
+from services.shared.domain import events, money
 from services.shared.domain.events import Event
 
 E = TypeVar("E", bound=Event)
+NAMESPACE: Final = "millrace"
 
 
 def record_name(event_type: type[Event]) -> str:
@@ -34,12 +36,27 @@ RECORDS: Final[dict[str, type[Event]]] = {
 """Every record that stands on a topic by itself, by its snake-case name."""
 
 _NAMES: Final = {event_type: name for name, event_type in RECORDS.items()}
-_AS_IS: Final = (bytes,)
+
+
+def _struct_types() -> dict[str, type]:
+    """Every struct that a record may hold, by its full Avro name."""
+    modules = (events, money)
+    return {
+        f"{NAMESPACE}.{name}": value
+        for module in modules
+        for name, value in vars(module).items()
+        if isinstance(value, type) and issubclass(value, msgspec.Struct) and value is not Event
+    }
+
+
+@cache
+def _codec() -> Codec:
+    return Codec(SchemaStore.packaged(), structs=_struct_types())
 
 
 def encode_record(event: Event) -> bytes:
     """Encode a record in its newest schema, Confluent-framed."""
-    return avro.encode(_NAMES[type(event)], msgspec.to_builtins(event, builtin_types=_AS_IS))
+    return _codec().encode(_NAMES[type(event)], event)
 
 
 def decode_record(value: bytes, event_type: type[E]) -> E:
@@ -48,10 +65,7 @@ def decode_record(value: bytes, event_type: type[E]) -> E:
     Raises:
         Undecodable: The bytes are no record, or another one. Not retriable.
     """
-    name, _version, fields = avro.decode(value)
-    if name != _NAMES[event_type]:
+    name, _version, event = _codec().decode(value)
+    if type(event) is not event_type:
         raise Undecodable("schema_subject_mismatch", f"expected {event_type.__name__}, got {name}")
-    try:
-        return msgspec.convert(fields, event_type)
-    except msgspec.ValidationError as error:
-        raise Undecodable("decode_error", str(error)) from error
+    return event
