@@ -22,6 +22,7 @@ from services.shared.adapters.environment import (
     process_environment,
     settings_from_environment,
 )
+from services.shared.adapters.proxies import proxy_for
 from services.shared.adapters.system_clock import SystemClock
 from services.shared.adapters.tls import tls_context
 from services.shared.domain.events import RequestBatch
@@ -47,7 +48,7 @@ async def _build(stage: StageTools) -> AsyncIterator[Process[RequestBatch]]:
                 api_keys=api_keys_of(provider, environ),
                 connect_s=provider.timeouts.connect_s,
                 trust=tls_context(environ, ca_bundle=provider.ca_bundle),
-                proxy=provider.proxy,
+                proxy=provider.proxy or proxy_for(provider.base_url, environ),
             )
             session = await stack.enter_async_context(open_session(endpoint))
             services[name] = Service(

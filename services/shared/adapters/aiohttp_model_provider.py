@@ -26,7 +26,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         api_keys: Keys, used in turn; none = no ``Authorization``.
         connect_s: Longest wait for a connection, TLS included, seconds.
         trust: Certificate authorities to trust.
-        proxy: URL of a proxy; empty = as the environment says.
+        proxy: URL of a proxy; empty = none.
     """
 
     base_url: str
@@ -121,7 +121,6 @@ async def open_session(endpoint: Endpoint) -> AsyncIterator[aiohttp.ClientSessio
         connector=connector,
         timeout=timeout,
         auto_decompress=False,
-        trust_env=not endpoint.proxy,
         read_bufsize=_READ_BUFFER_BYTES,
         cookie_jar=aiohttp.DummyCookieJar(),
         skip_auto_headers=("user-agent",),
