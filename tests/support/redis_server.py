@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from services.cli.local_stack.orphans import die_with_parent
+from services.cli.local_stack.orphans import guarded
 from services.cli.local_stack.ports import HOST, free_port
 from services.cli.local_stack.redis import find_redis, redis_command
 from tests.support.temporary_folders import temporary_folder
@@ -47,11 +47,10 @@ class RedisServerProcess:
     def start(self) -> None:
         """Start it; returns when it answers (some 20 ms)."""
         self._process = subprocess.Popen(
-            self._command,
+            guarded(self._command, signal.SIGKILL),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             start_new_session=True,
-            preexec_fn=die_with_parent(signal.SIGKILL),  # noqa: PLW1509  only a system call
         )
         give_up_at_s = time.monotonic() + _START_TIMEOUT_S
         while not self._answers():

@@ -12,7 +12,7 @@ from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import urlencode
 
-from services.cli.local_stack.orphans import die_with_parent
+from services.cli.local_stack.orphans import guarded
 
 _EXIT_TIMEOUT_S = 15.0
 
@@ -33,11 +33,10 @@ class SimulatorProcess:
         """Start it with these fields of its settings; returns when it listens."""
         own = {f"MILLRACE_{name.upper()}": str(value) for name, value in settings.items()}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "services.simulator"],
+            guarded([sys.executable, "-m", "services.simulator"], signal.SIGKILL),
             env=os.environ | {"MILLRACE_SIMULATOR_PORT": "0"} | own,
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=die_with_parent(signal.SIGKILL),  # noqa: PLW1509  only a system call
         )
         assert self._process.stderr is not None
         first = self._process.stderr.readline()

@@ -11,7 +11,7 @@ import msgspec
 
 from services.cli.errors import CommandError
 from services.cli.local_stack.java import Java
-from services.cli.local_stack.orphans import die_with_parent
+from services.cli.local_stack.orphans import guarded
 from services.cli.local_stack.ports import HOST
 from services.shared.domain.errors import Unavailable
 from services.shared.stream.admin import wait_until_ready
@@ -183,12 +183,11 @@ def running(
     """
     with log.open("ab") as output:
         process = subprocess.Popen(
-            broker_command(broker, jvm_options=jvm_options),
+            guarded(broker_command(broker, jvm_options=jvm_options), signal.SIGTERM),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=die_with_parent(signal.SIGTERM),  # noqa: PLW1509  only a system call
         )
     try:
         _await_ready(broker, process, log=log, timeout_s=timeout_s)

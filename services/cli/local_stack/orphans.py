@@ -1,40 +1,34 @@
 """No process outlives its supervisor, even one that is killed with -9."""
 
 import contextlib
-import ctypes
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import psutil
 
 from services.cli.local_stack.state import ProcessRecord
 
-_PR_SET_PDEATHSIG = 1
+_GUARD = Path(__file__).with_name("guard.py")
 _CREATED_WITHIN_S = 2.0  # the kernel's idea of its boot time moves a little
 _PATIENCE_S = 5.0
 _POLL_S = 0.02
 
 
-def die_with_parent(with_signal: signal.Signals) -> Callable[[], None] | None:
-    """Make a ``preexec_fn`` by which Linux signals the child when this process ends.
+def guarded(command: Sequence[str], with_signal: signal.Signals) -> tuple[str, ...]:
+    """A command that Linux sends a signal when this process ends, however it ends.
 
-    Elsewhere there is no such thing (None is returned) and ``end_orphans`` at the next start is
-    what ends the child. The thread that starts the child must live as long as the process.
+    Elsewhere there is no such thing: the command stays as it is, and ``end_orphans`` at the next
+    start is what ends it. The thread that starts the command must live as long as this process.
     """
     if sys.platform != "linux":
-        return None
-    prctl = ctypes.CDLL(None).prctl
-    parent = os.getpid()
-
-    def arrange() -> None:
-        prctl(_PR_SET_PDEATHSIG, int(with_signal), 0, 0, 0)
-        if os.getppid() != parent:  # it died before the kernel knew
-            os.kill(os.getpid(), with_signal)
-
-    return arrange
+        return tuple(command)
+    # Not a preexec_fn: forking Python is unsafe, and deprecated, beside other threads.
+    bare_python = (sys.executable, "-I", "-S", str(_GUARD))
+    return (*bare_python, str(int(with_signal)), str(os.getpid()), *command)
 
 
 def created_at_s(pid: int) -> float:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from services.cli.local_stack.orphans import created_at_s, die_with_parent
+from services.cli.local_stack.orphans import created_at_s, guarded
 from services.cli.local_stack.state import ProcessRecord, ProcessState
 
 READY_POLL_S = 0.1
@@ -130,14 +130,13 @@ class ManagedProcess:
     async def _spawn(self) -> asyncio.subprocess.Process:
         with self.spec.log.open("ab") as output:
             return await asyncio.create_subprocess_exec(
-                *self.spec.command,
+                *guarded(self.spec.command, self.spec.orphan_signal),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 env=dict(self.spec.environ),
                 cwd=self.spec.folder,
                 start_new_session=True,  # Ctrl-C reaches the supervisor alone, which stops in order
-                preexec_fn=die_with_parent(self.spec.orphan_signal),
             )
 
     async def _watch_until_ready(self) -> None:

@@ -81,7 +81,7 @@ async def test_it_runs_until_it_is_told_to_stop(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("command", "why"),
-    [(FAILING, "it exited with 3"), (("/no/such/program",), "it cannot start")],
+    [(FAILING, "it exited with 3"), (("/no/such/program",), "it exited with 127")],
 )
 async def test_one_that_ends_is_started_again_and_that_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], why: str
