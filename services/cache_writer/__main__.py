@@ -20,6 +20,7 @@ from services.shared.stream.shapes import polled
 from services.shared.stream.stage import Stage, Tools
 
 SERVICE = "cache-writer"
+_PAUSE_S = 0.01
 _TIMEOUT_S = 1.0
 """Nobody waits for a write, so it may take longer than a look-up."""
 
@@ -41,7 +42,8 @@ def main() -> None:
             )
             yield polled(processor.process, clock=tools.clock)
 
-    run_stage(Stage(service=SERVICE, topics=CONSUMES, build=build), settings, clock=SystemClock())
+    stage = Stage(service=SERVICE, topics=CONSUMES, build=build, pause_s=_PAUSE_S)
+    run_stage(stage, settings, clock=SystemClock())
 
 
 if __name__ == "__main__":

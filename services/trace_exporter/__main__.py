@@ -14,6 +14,7 @@ from services.trace_exporter.processor import CONSUMES, Sampling, TraceExporterP
 from services.trace_exporter.settings import TraceExporterSettings
 
 SERVICE = "trace-exporter"
+_PAUSE_S = 0.25
 _ENDPOINT_VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
@@ -37,7 +38,8 @@ def main() -> None:
         if sink is not None:
             sink.close()
 
-    run_stage(Stage(service=SERVICE, topics=CONSUMES, build=build), settings, clock=SystemClock())
+    stage = Stage(service=SERVICE, topics=CONSUMES, build=build, pause_s=_PAUSE_S)
+    run_stage(stage, settings, clock=SystemClock())
 
 
 if __name__ == "__main__":

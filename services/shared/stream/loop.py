@@ -164,6 +164,8 @@ class ConsumerLoop(Generic[E]):
             await self._poll(room)
         if works := self._take():
             await self._process_patiently(works)
+            if self._source.pause_s:
+                await self._or_stop(asyncio.sleep(self._source.pause_s))
 
     async def _poll(self, max_records: int) -> None:
         poll = self.consumer.poll(timeout_s=_POLL_S, max_records=max_records)

@@ -12,12 +12,13 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
 from services.shared.domain.emit import Emit
 from services.shared.domain.errors import PoisonRecord
 from services.shared.domain.events import Event
 from services.shared.ports.clock import Clock
+from services.shared.ports.work import OpenRecord
 from services.shared.stream.loop import Process
 from services.shared.stream.work import Work, emit_for
 
@@ -54,14 +55,14 @@ def polled(
     return run
 
 
-Closed = tuple[Sequence[Work[E]], Emit]
+Closed = tuple[Sequence[OpenRecord[E]], Emit]
 """Records that leave together, and the one record that they become."""
 
 
 class TimedProcessor(Protocol[E]):
     """Holds records back for a while; says itself when it wants to be woken."""
 
-    def take(self, works: Sequence[Work[E]], *, now_ms: float) -> Iterable[Closed[E]]:
+    def take(self, works: Sequence[OpenRecord[E]], *, now_ms: float) -> Iterable[Closed[E]]:
         """Take records; return what leaves at once."""
         ...
 
@@ -101,7 +102,8 @@ async def timed(processor: TimedProcessor[E], *, clock: Clock) -> AsyncIterator[
 
 
 async def _release(closed: Iterable[Closed[E]]) -> None:
-    for works, emit in closed:
+    for records, emit in closed:
+        works = cast("Sequence[Work[E]]", records)  # they are what `take` was given
         try:
             await emit_for(works, emit)
         except PoisonRecord as poison:  # together they are larger than the log takes

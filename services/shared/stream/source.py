@@ -15,6 +15,8 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
         lane: Lane in the slot pool, 0 = most urgent.
         is_public: Others may write it: headers are optional and poison never stops us.
         dlq: Dead-letter topic.
+        pause_s: Rest after each poll that brought records, so that the next one brings more;
+            seconds. Most of a stage's cost is per poll.
     """
 
     topic: str
@@ -23,3 +25,4 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     lane: int
     is_public: bool
     dlq: str
+    pause_s: float = 0.0

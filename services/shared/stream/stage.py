@@ -48,6 +48,8 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
         build: Makes its processor and whatever that needs, and takes it down again.
         limits: Records and bytes in work at most.
         drain_s: Time that open records get at shutdown, seconds.
+        pause_s: Rest after each poll that brought records, seconds; for stages that nobody waits
+            for.
     """
 
     service: str
@@ -55,6 +57,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     build: Build
     limits: PoolLimits = PoolLimits(records=2000, size_bytes=256 * 1024 * 1024)
     drain_s: float = 8.0
+    pause_s: float = 0.0
 
 
 def sources_of(stage: Stage) -> list[Source]:
@@ -72,6 +75,7 @@ def sources_of(stage: Stage) -> list[Source]:
             lane=lane,
             is_public=specs[topic].is_public,
             dlq=specs[topic].dlq,
+            pause_s=stage.pause_s,
         )
         for lane, topic in enumerate(stage.topics)
     ]
