@@ -42,6 +42,7 @@ def _pytest(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow  # starts pytest twice
 @pytest.mark.timeout(60)
 def test_no_skips_makes_a_skip_a_failure(tmp_path: Path) -> None:
     """A skip passes by default and fails under ``--no-skips``; an expected failure is no skip."""
