@@ -11,7 +11,7 @@ from tests.support.project import ROOT, project_files, read_pyproject, read_yaml
 _VERSION = read_pyproject()["project"]["version"]
 _MODULES = sorted(
     path
-    for folder in ("services", "tests", "scripts", "deploy")
+    for folder in ("services", "tests", "scripts", "deploy", "examples")
     for path in (ROOT / folder).rglob("*.py")
 )
 _PINNED_ACTION = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}")
