@@ -140,4 +140,4 @@ def lane_of(routed: RequestRouted, *, mixes_tenants: bool) -> str:
 
 def by_deadline(members: Sequence[RequestRouted]) -> list[RequestRouted]:
     """Members of a batch, the most urgent first."""
-    return sorted(members, key=lambda m: (m.request.deadline_at or 1 << 62))
+    return sorted(members, key=lambda m: m.request.deadline_at or 1 << 62)

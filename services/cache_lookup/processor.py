@@ -89,9 +89,7 @@ class CacheLookupProcessor:
         self._readmit = readmit
         self._metrics = metrics
 
-    async def process(
-        self, works: Sequence[Requested], now_ms: float
-    ) -> Sequence[Iterable[Emit]]:
+    async def process(self, works: Sequence[Requested], now_ms: float) -> Sequence[Iterable[Emit]]:
         """Answer for each request of a poll, in order.
 
         Args:

@@ -31,9 +31,7 @@ def replayed_stream(request: InferenceRequested, entry: CacheEntry) -> bytes:
     """The kept answer as the fragments of a stream, separated by line feeds."""
     operation = Operation(request.operation)
     document = msgspec.json.decode(entry.response)
-    frame = {
-        name: value for name, value in document.items() if name not in {"choices", "usage"}
-    }
+    frame = {name: value for name, value in document.items() if name not in {"choices", "usage"}}
     frame["id"] = object_id(_PREFIXES[operation], request.request_id)
     frame["object"] = _CHUNK_OBJECTS[operation]
     if request.include_usage:

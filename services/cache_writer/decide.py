@@ -25,9 +25,7 @@ class Pass(msgspec.Struct, frozen=True):
     reason: str
 
 
-def admit_answer(
-    finished: InferenceFinished, *, ttl_s: int, max_body_bytes: int
-) -> Keep | Pass:
+def admit_answer(finished: InferenceFinished, *, ttl_s: int, max_body_bytes: int) -> Keep | Pass:
     """Decide whether an answer is kept.
 
     Only whole answers from a model of our own calling are: one that was cut off by a limit, was

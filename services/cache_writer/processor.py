@@ -74,9 +74,7 @@ class CacheWriterProcessor:
             )
             if isinstance(verdict, Keep):
                 value = encode_record(verdict.entry)
-                kept.append(
-                    Stored(key=verdict.entry.fingerprint, value=value, ttl_s=verdict.ttl_s)
-                )
+                kept.append(Stored(key=verdict.entry.fingerprint, value=value, ttl_s=verdict.ttl_s))
         self._metrics.note("passed", len(works) - len(kept))
         if kept:
             try:

@@ -14,7 +14,7 @@ from services.cli.invocation import DEFAULT_DATA, DataOption, invocation_of
 _OPERATIONS = {"chat": "messages", "text_completion": "prompt", "embeddings": "input"}
 
 
-def produce(
+def produce(  # noqa: PLR0913  one argument an option
     context: typer.Context,
     file: Annotated[
         str, typer.Argument(help="JSON (one body or a list) or JSONL; '-' = standard input.")

@@ -53,7 +53,7 @@ from services.shared.telemetry.logs import set_up_logging
 from services.shared.telemetry.probes import serve_probes
 
 SERVICE = "gateway"
-_LOG = logging.getLogger(__name__)
+_LOG = logging.getLogger("services.gateway")
 _MS_PER_S = 1000
 _LEAVING = PublicError(
     code="server_shutting_down",
@@ -97,6 +97,8 @@ async def _run(settings: GatewaySettings, environ: Mapping[str, str]) -> None:
         following = asyncio.create_task(follow(reader, replies.deliver))
         health = _LogHealth()
         watching = asyncio.create_task(watch(reader, health.note))
+        for task in (following, watching):
+            stack.push_async_callback(_ended, task)
         desk = Desk(
             publisher=KafkaRequestPublisher(
                 producer, secret=secret, clock=clock, on_outcome=health.note
@@ -115,7 +117,6 @@ async def _run(settings: GatewaySettings, environ: Mapping[str, str]) -> None:
         in_flight.set_function(lambda: replies.count)
         health_api = HealthApi(registry=registry, checks={"kafka": lambda: health.why})
         routes = _routes(desk, configuration, KafkaRecordFinder(log, producer), health_api, clock)
-        new_id = _request_ids(clock, reply_partition)
         if settings.metrics_port >= 0:
             serve_probes(
                 host=settings.metrics_host,
@@ -125,23 +126,34 @@ async def _run(settings: GatewaySettings, environ: Mapping[str, str]) -> None:
                 is_ready=lambda: not health.why,
             )
         gc.freeze()
-        try:
-            await serve(
-                GatewayApp(routes, new_request_id=new_id),
-                door=FrontDoor(limits=FrontDoorLimits(), new_request_id=new_id),
-                address=(settings.gateway_host, settings.gateway_port),
-                stop=stop,
-                hooks=ServerHooks(
-                    on_ready=_say_where,
-                    on_shutdown=health_api.leave,
-                    on_drain_over=lambda: replies.end_all(_LEAVING),
-                ),
-            )
-        finally:
-            for task in (following, watching):
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+        await _serve(settings, routes, health_api, desk, stop)
+
+
+async def _serve(
+    settings: GatewaySettings,
+    routes: Routes,
+    health_api: HealthApi,
+    desk: Desk,
+    stop: asyncio.Event,
+) -> None:
+    new_id = _request_ids(desk.clock, desk.reply_partition)
+    await serve(
+        GatewayApp(routes, new_request_id=new_id),
+        door=FrontDoor(limits=FrontDoorLimits(), new_request_id=new_id),
+        address=(settings.gateway_host, settings.gateway_port),
+        stop=stop,
+        hooks=ServerHooks(
+            on_ready=_say_where,
+            on_shutdown=health_api.leave,
+            on_drain_over=lambda: desk.replies.end_all(_LEAVING),
+        ),
+    )
+
+
+async def _ended(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
 
 
 def _routes(
@@ -203,7 +215,7 @@ def main() -> None:
     try:
         uvloop.run(_run(settings, environ))
     except InvalidConfiguration as error:
-        _LOG.error("%s", error)  # noqa: TRY400  # the text is the whole story
+        _LOG.error("%s", error)  # the text is the whole story
         sys.exit(EXIT_CONFIGURATION)
 
 

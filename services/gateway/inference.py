@@ -350,28 +350,31 @@ class _Answering:
         silent_s = 0.0
         while True:
             if chunk is not None:
-                if chunk.kind == ChunkKind.ERROR:
-                    await self._write(events(chunk.payload), more=False)
+                silent_s = 0.0
+                if await self._write_chunk(chunk):
                     return _code_of(chunk)
-                if chunk.kind == ChunkKind.END:
-                    await self._write(events(chunk.payload) + DONE, more=False)
-                    return ""
-                await self._write(events(chunk.payload), more=True)
+            elif (error := self._reason_to_end(waiter)) is not None:
+                await self._write(error_event(error), more=False)
+                return error.code
+            elif silent_s >= KEEP_ALIVE_S:
+                silent_s = 0.0
+                await self._write(KEEP_ALIVE, more=True)
             wait_s = 1.0 if waiter.rival_since_s is not None else KEEP_ALIVE_S - silent_s
             wait_s = min(wait_s, self._remaining_s())
             try:
                 chunk = await waiter.next(timeout_s=wait_s)
-                silent_s = 0.0
             except TimeoutError:
                 chunk = None
                 silent_s += wait_s
-                error = self._reason_to_end(waiter)
-                if error is not None:
-                    await self._write(error_event(error), more=False)
-                    return error.code
-                if silent_s >= KEEP_ALIVE_S:
-                    silent_s = 0.0
-                    await self._write(KEEP_ALIVE, more=True)
+
+    async def _write_chunk(self, chunk: ResultChunk) -> bool:
+        """Send a chunk's events; whether the stream ends with it."""
+        rendered = events(chunk.payload)
+        if chunk.kind == ChunkKind.END:
+            rendered += DONE
+        is_last = chunk.kind != ChunkKind.DELTA
+        await self._write(rendered, more=not is_last)
+        return is_last
 
     def _reason_to_end(self, waiter: Waiter) -> PublicError | None:
         if self._remaining_s() <= 0:

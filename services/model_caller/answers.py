@@ -152,17 +152,8 @@ class StreamedAnswer:
         if data == DONE:
             self.is_done = True
             return None
-        try:
-            chunk = msgspec.json.decode(data)
-        except msgspec.DecodeError as error:
-            raise Malformed("a chunk is not JSON") from error
-        if not isinstance(chunk, dict):
-            raise Malformed("a chunk is not an object")
-        if chunk.get("error"):
-            raise ProviderError(chunk["error"])
-        choices = chunk.get("choices")
-        if not isinstance(choices, list):
-            raise Malformed("a chunk has no choices")
+        chunk = _chunk_of(data)
+        choices = chunk["choices"]
         if chunk.get("usage"):
             self._reported = chunk["usage"]
         chunk["id"] = self._id
@@ -231,6 +222,20 @@ class StreamedAnswer:
         self.has_output |= bool(text or choice.get("finish_reason"))
         _accumulate(whole, choice)
         return True
+
+
+def _chunk_of(data: bytes) -> dict[str, Any]:
+    try:
+        chunk = msgspec.json.decode(data)
+    except msgspec.DecodeError as error:
+        raise Malformed("a chunk is not JSON") from error
+    if not isinstance(chunk, dict):
+        raise Malformed("a chunk is not an object")
+    if chunk.get("error"):
+        raise ProviderError(chunk["error"])
+    if not isinstance(chunk.get("choices"), list):
+        raise Malformed("a chunk has no choices")
+    return chunk
 
 
 def _whole_choice(choice: dict[str, Any], operation: Operation) -> dict[str, Any]:

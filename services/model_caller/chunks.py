@@ -19,7 +19,7 @@ Send = Callable[[Emit], Awaitable[None]]
 class ChunkStream:
     """Numbers, gathers and sends the chunks of one attempt; silent where no client waits."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # named, and all of one stream
         self,
         request: InferenceRequested,
         *,

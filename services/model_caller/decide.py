@@ -52,7 +52,7 @@ class GiveUp(msgspec.Struct, frozen=True):
     error: PublicError
 
 
-def next_step(
+def next_step(  # noqa: PLR0913  # all that the decision depends on
     failed: CallFailed,
     *,
     policy: Retries,
@@ -107,7 +107,7 @@ def retry_after_ms(headers: Mapping[str, str], *, now_ms: float) -> int:
     return max(0, int(at.timestamp() * 1000 - now_ms))
 
 
-def failure_from_status(
+def failure_from_status(  # noqa: C901  # one branch a kind of status
     status: int, *, message: str, code: str, param: str, pause_ms: int
 ) -> CallFailed:
     """Read a provider's error answer.

@@ -51,9 +51,7 @@ def merged_call(bodies: Sequence[bytes]) -> Merged:
     positions: dict[bytes, int] = {}
     places = []
     for body in bodies:
-        own = []
-        for item in _inputs(body):
-            own.append(positions.setdefault(bytes(item), len(positions)))
+        own = (positions.setdefault(bytes(item), len(positions)) for item in _inputs(body))
         places.append(tuple(own))
     fields = msgspec.json.decode(bodies[0], type=dict[str, msgspec.Raw])
     fields.pop("user", None)  # one caller's user would stand for all
@@ -88,9 +86,7 @@ def split_answer(
             finish_reason="stop",
             response_model=response.model,
         )
-        for own, tokens in zip(
-            merged.places, shares(usage.input_tokens, estimates), strict=True
-        )
+        for own, tokens in zip(merged.places, shares(usage.input_tokens, estimates), strict=True)
     ]
 
 
@@ -100,9 +96,7 @@ def shares(total: int, weights: Sequence[int]) -> list[int]:
     if not weight:
         weights, weight = [1] * len(weights), len(weights)
     parts = [total * w // weight for w in weights]
-    remainders = sorted(
-        range(len(weights)), key=lambda i: (-(total * weights[i] % weight), i)
-    )
+    remainders = sorted(range(len(weights)), key=lambda i: (-(total * weights[i] % weight), i))
     for i in remainders[: total - sum(parts)]:
         parts[i] += 1
     return parts

@@ -39,10 +39,8 @@ class ModelCallerProcessor:
                 async with asyncio.TaskGroup() as tasks:
                     for group in groups:
                         tasks.create_task(self._serve(work, group))
-        except Exception as error:
-            _LOG.exception(
-                "a batch could not be served", extra={"batch_id": work.event.batch_id}
-            )
+        except Exception as error:  # noqa: BLE001  # whatever it is, the record is the suspect
+            _LOG.exception("a batch could not be served", extra={"batch_id": work.event.batch_id})
             work.bury(PoisonRecord("processor_error", type(error).__name__))
         else:
             work.finish()

@@ -47,8 +47,5 @@ class SseDecoder:
 def _data_of(event: bytes) -> bytes:
     if event.startswith(b"data: ") and b"\n" not in event:
         return event[6:]
-    lines = []
-    for line in event.split(b"\n"):
-        if line.startswith(b"data:"):
-            lines.append(line[5:].removeprefix(b" "))
-    return b"\n".join(lines)
+    lines = event.split(b"\n")
+    return b"\n".join(line[5:].removeprefix(b" ") for line in lines if line.startswith(b"data:"))

@@ -1,1 +1,1 @@
-"""What every service shares; imports point down: stream, adapters and telemetry, codec and ports, domain."""
+"""What services share; imports point down: stream, adapters|telemetry, codec|ports, domain."""

@@ -65,9 +65,7 @@ def spans_of(finished: InferenceFinished, context: TraceContext) -> Iterator[Spa
         yield _producer(finished, context, hop, sent_to, (own, parent))
 
 
-def batch_span(
-    batch_id: str, members: Sequence[tuple[InferenceFinished, TraceContext]]
-) -> Span:
+def batch_span(batch_id: str, members: Sequence[tuple[InferenceFinished, TraceContext]]) -> Span:
     """The span of a batch, which links its members; it has a trace of its own."""
     starts = [_at(finished, _hop_of(finished).received_ms) for finished, _ in members]
     ends = [_at(finished, _hop_of(finished).finished_ms) for finished, _ in members]
@@ -141,9 +139,7 @@ def _consumer(
         "messaging.kafka.offset": hop.offset,
     }
     if hop.service == MODEL_CALLER and finished.batch_id:
-        links = (
-            Link(trace_id_for(finished.batch_id), span_id_for(finished.batch_id, BATCHER)),
-        )
+        links = (Link(trace_id_for(finished.batch_id), span_id_for(finished.batch_id, BATCHER)),)
         attributes["messaging.batch.message_count"] = finished.batch_size
     return Span(
         service=hop.service,
@@ -181,9 +177,7 @@ def _producer(
     )
 
 
-def _call(
-    finished: InferenceFinished, context: TraceContext, call: ModelCall, parent: str
-) -> Span:
+def _call(finished: InferenceFinished, context: TraceContext, call: ModelCall, parent: str) -> Span:
     attributes: Attributes = {
         "gen_ai.operation.name": finished.operation,
         "gen_ai.provider.name": call.provider,

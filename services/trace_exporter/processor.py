@@ -73,8 +73,7 @@ class TraceExporterProcessor:
                 self._gather((finished, context), sink)
 
     def _gather(self, member: Member, sink: SpanSink) -> None:
-        """Complete a batch's span; one whose other members are not sampled leaves when pushed out.
-        """
+        """Complete a batch's span; one whose other members are not sampled is pushed out later."""
         finished, _ = member
         members = self._batches.setdefault(finished.batch_id, [])
         members.append(member)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from urllib.parse import urlsplit
-from urllib.request import proxy_bypass_environment
+from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # not in stubs
 
 
 def proxy_for(url: str, environ: Mapping[str, str]) -> str:

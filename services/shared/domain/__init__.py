@@ -1,1 +1,1 @@
-"""Pure vocabulary: events, ids, money, life cycle, errors, admission. No I/O, clock or randomness."""
+"""Pure vocabulary: events, ids, money, life cycle, errors, admission; no I/O, clock or chance."""

@@ -4,9 +4,9 @@ Inside the pipeline an exception says what the runtime does next::
 
     MillraceError
     ├── Unavailable            back-pressure: pause, back off, try the same record again (retriable)
-    ├── PoisonRecord           the record can never be processed: dead letter, go on (not retriable)
+    ├── PoisonRecord           the record can never be processed: dead letter, on (not retriable)
     │   └── Undecodable        its bytes are no record of ours (``services.shared.codec.avro``)
-    ├── MustStop               this process may not go on: fenced, or too much poison (not retriable)
+    ├── MustStop               this process may not go on: fenced, too much poison (not retriable)
     └── InvalidConfiguration   settings or ``millrace.yaml`` are wrong; says where and the remedy
 
 Towards a caller an error is a value, ``PublicError``: a normal answer, never an exception. Its

@@ -81,7 +81,7 @@ class KafkaRequestPublisher:
             # Whatever it was (time, a broker, a closed producer): the outcome is not known.
             self._is_failing = True
             self._next_try_s = self._clock.monotonic_s() + _PROBE_EVERY_S
-            self._on_outcome(False)
+            self._on_outcome(False)  # noqa: FBT003  # a callback's one fact
             raise Unavailable("kafka", type(error).__name__) from error
         self._is_failing = False
-        self._on_outcome(True)
+        self._on_outcome(True)  # noqa: FBT003

@@ -1,5 +1,6 @@
-"""Metrics that every service has; its own ones live beside what they measure, made by ``counter``
-and friends so that all names are in one table, ``docs/operations.md`` shows it.
+"""Metrics that every service has; its own ones live beside what they measure.
+
+``docs/operations.md`` lists all names.
 """
 
 from collections.abc import Callable, Iterable, Mapping
