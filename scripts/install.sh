@@ -21,11 +21,18 @@ find_python() {
             return
         fi
     done
-    fail "Millrace needs Python 3.11 or newer; found: $(python3 --version 2>&1 || true)" \
+    if [ -n "${PYTHON:-}" ]; then
+        fail "PYTHON=$PYTHON is not Python 3.11 or newer."
+    fi
+    fail "Millrace needs Python 3.11 or newer; found: $(python3 --version 2>/dev/null || echo none)." \
         "Install one, or name it: make install PYTHON=/path/to/python3.11"
 }
 
-if ! is_new_enough "$venv/bin/python"; then
+is_whole() {
+    is_new_enough "$venv/bin/python" && "$venv/bin/python" -m pip --version >/dev/null 2>&1
+}
+
+if ! is_whole; then
     python=$(find_python)
     "$python" -c 'import ensurepip, venv' 2>/dev/null ||
         fail "$("$python" --version) lacks the modules venv and ensurepip." \
