@@ -20,10 +20,16 @@ def hold(layout: Layout) -> Iterator[None]:
     """Own the data directory; the system lets go of it however the owner ends.
 
     Raises:
-        CommandError: A running stack owns it; names its process and the remedy.
+        CommandError: A running stack owns it, or it cannot be written; says what to do.
     """
-    layout.root.mkdir(parents=True, exist_ok=True)
-    with _open(layout.lock) as file:
+    try:
+        layout.root.mkdir(parents=True, exist_ok=True)
+        file = _open(layout.lock)
+    except OSError as error:
+        raise CommandError(
+            f"{layout.root} cannot be used: {error.strerror}. Choose another with '--data'."
+        ) from error
+    with file:
         if not _lock_patiently(file):
             raise CommandError(already_running(layout, _pid_in(file)))
         file.truncate(0)

@@ -81,6 +81,8 @@ def _stop_on_signals(supervisor: Supervisor) -> asyncio.Event:
         stop.set()
 
     for number in _SIGNALS:
+        if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+            continue  # nohup: it is to survive its terminal
         asyncio.get_running_loop().add_signal_handler(number, on_signal)
     return stop
 

@@ -24,7 +24,7 @@ from services.cli.local_stack.plan import (
     service_process,
     usual_ports,
 )
-from services.cli.local_stack.ports import HOST, choose_ports
+from services.cli.local_stack.ports import HOST, Reservations, choose_ports
 from services.cli.local_stack.prepare import prepare_broker, prepare_jars
 from services.cli.local_stack.redis import find_redis
 from services.cli.local_stack.run import run
@@ -70,7 +70,10 @@ def run_stack(request: StartRequest, *, environ: Mapping[str, str], console: Con
     layout = Layout(request.data)
     with hold(layout):
         _end_orphans(layout, console)
-        plan, greeting = make_plan(request, environ=environ, console=console)
+        reservations = Reservations()  # of ports; they end with this process
+        plan, greeting = make_plan(
+            request, environ=environ, reservations=reservations, console=console
+        )
         names = [spec.name for spec in (plan.kafka, plan.redis, *plan.on_path, *plan.beside)]
         with Screen(console, names=names, with_table=request.with_table) as screen:
             follow_logs = not request.in_background
@@ -96,7 +99,11 @@ def _demo(plan: Plan, screen: Screen, environ: Mapping[str, str]) -> Callable[[]
 
 
 def make_plan(
-    request: StartRequest, *, environ: Mapping[str, str], console: Console
+    request: StartRequest,
+    *,
+    environ: Mapping[str, str],
+    reservations: Reservations,
+    console: Console,
 ) -> tuple[Plan, str]:
     """Decide and prepare everything that a start needs.
 
@@ -114,10 +121,12 @@ def make_plan(
     jars = prepare_jars(environ, console=console)
     for folder in (layout.logs, layout.redis):
         folder.mkdir(parents=True, exist_ok=True)
-    ports = _ports(request, running, console)
+    ports = _ports(request, running, reservations, console)
     make_secret(layout)
     new_key = make_dev_key(layout)
     chosen = _configuration(request, layout, ports, environ)
+    for variable in chosen.unset:
+        console.print(f"Not set, so its provider refuses calls: {variable}.", soft_wrap=True)
     broker = Broker(
         java=java,
         jars=jars,
@@ -175,19 +184,23 @@ def _end_orphans(layout: Layout, console: Console) -> None:
     stack = read_stack(layout)
     ended = end_orphans(stack.processes) if stack else []
     if ended:
-        console.print(f"Ended what an earlier stack left running: {', '.join(ended)}.")
+        names = ", ".join(ended)
+        console.print(f"Ended what an earlier stack left running: {names}.", soft_wrap=True)
 
 
 def _ports(
-    request: StartRequest, running: tuple[Instance, ...], console: Console
+    request: StartRequest,
+    running: tuple[Instance, ...],
+    reservations: Reservations,
+    console: Console,
 ) -> dict[str, int]:
     demanded = {} if request.port is None else {"gateway": request.port}
     usual = usual_ports(running)
-    ports = choose_ports(usual, demanded=demanded)
+    ports = choose_ports(usual, demanded=demanded, reservations=reservations)
     for name, port in ports.items():
         of_interest = name not in demanded and name != CONTROLLER and "/" not in name
         if of_interest and usual[name] not in (0, port):
-            console.print(f"Port {usual[name]} is taken; {name} uses {port}.")
+            console.print(f"Port {usual[name]} is taken; {name} uses {port}.", soft_wrap=True)
     return ports
 
 

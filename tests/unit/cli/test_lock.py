@@ -34,3 +34,13 @@ def test_a_directory_that_never_had_an_owner_is_free(tmp_path: Path) -> None:
     """Looking at it does not make it."""
     assert holder(Layout(tmp_path / "none")) is None
     assert not (tmp_path / "none").exists()
+
+
+def test_a_directory_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    """The message says why, and what to do."""
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(CommandError, match=r"cannot be used: Not a directory.*--data"),
+        hold(Layout(tmp_path / "file" / "data")),
+    ):
+        pytest.fail("it was owned")
