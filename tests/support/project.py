@@ -10,6 +10,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 _SCRIPTS = Path(sys.executable).parent
+_KNOWN_OR_NEW = ("--cached", "--others", "--exclude-standard")
 
 
 def run_tool(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -27,7 +28,7 @@ def run_tool(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 def project_files() -> list[Path]:
     """Every file of the project that git knows, or would add."""
     listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],  # noqa: S607  # the user's git
+        ["git", "-c", "safe.directory=*", "ls-files", "-z", *_KNOWN_OR_NEW],  # noqa: S607
         cwd=ROOT,
         capture_output=True,
         text=True,
