@@ -1,8 +1,10 @@
 """Wires the cache lookup."""
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
+from services.cache_lookup.pacing import Pacing
 from services.cache_lookup.processor import CONSUMES, CacheLookupProcessor, LookupMetrics
 from services.cache_lookup.producers import readmission
 from services.cache_lookup.settings import CacheLookupSettings
@@ -16,12 +18,16 @@ from services.shared.adapters.secret_file import read_secret
 from services.shared.adapters.system_clock import SystemClock
 from services.shared.domain.cache_times import CacheTimes
 from services.shared.domain.events import InferenceRequested
+from services.shared.domain.topics import Topic
+from services.shared.stream.backlog import KafkaBacklog
 from services.shared.stream.loop import Process
-from services.shared.stream.service import run_stage
+from services.shared.stream.service import connection_from, run_stage
 from services.shared.stream.shapes import polled
 from services.shared.stream.stage import Stage, Tools
 
 SERVICE = "cache-lookup"
+_BEHIND_US = {Topic.CACHE_MISSES.value: "router", Topic.ROUTED_REQUESTS.value: "batcher"}
+"""Groups of the stages after this one, by the shared topics that they read."""
 
 
 def main() -> None:
@@ -32,6 +38,14 @@ def main() -> None:
     @asynccontextmanager
     async def build(tools: Tools) -> AsyncIterator[Process[InferenceRequested]]:
         configuration = configuration_from_environment(environ)
+        backlog = KafkaBacklog(
+            connection_from(settings, client_id=f"{SERVICE}-{settings.slot}-backlog"),
+            tools.log,
+            groups=_BEHIND_US,
+            partitions={topic: tools.outbox.partition_count(topic) for topic in _BEHIND_US},
+        )
+        pacing = Pacing(backlog, hold_lane=tools.hold_lane)
+        looking = asyncio.create_task(pacing.run())
         async with connected_redis(settings.redis_url) as redis:
             processor = CacheLookupProcessor(
                 cache=RedisResponseCache(redis, clock=tools.clock),
@@ -39,8 +53,13 @@ def main() -> None:
                 secret=read_secret(settings.secret_file),
                 readmit=readmission(configuration),
                 metrics=LookupMetrics(tools.registry),
+                saw=pacing.saw,
             )
             yield polled(processor.process, clock=tools.clock)
+        looking.cancel()
+        with suppress(asyncio.CancelledError):
+            await looking
+        await backlog.stop()
 
     run_stage(Stage(service=SERVICE, topics=CONSUMES, build=build), settings, clock=SystemClock())
 

@@ -75,3 +75,26 @@ def judge(
         outcome=CacheOutcome.EXACT_HIT.value, age_s=age_s, source_request_id=entry.request_id
     )
     return Hit(entry, evidence)
+
+
+HOLD_BACKGROUND = 500
+"""Records behind the look-up from which on background requests wait."""
+
+HOLD_NEAR_REAL_TIME = 1_000
+"""Records behind the look-up from which on only requests that somebody waits for go on."""
+
+
+def held_lanes(backlog: int, *, held: frozenset[int]) -> frozenset[int]:
+    """Which lanes wait while the shared topics after the look-up are long.
+
+    Background requests (lane 2) wait first, near real time (lane 1) next, lane 0 never. A lane
+    that waits goes on when the backlog has halved, so that it does not flutter.
+
+    Args:
+        backlog: Records that the stages after the look-up have not taken yet.
+        held: Lanes that wait now.
+    """
+    limits = {2: HOLD_BACKGROUND, 1: HOLD_NEAR_REAL_TIME}
+    return frozenset(
+        lane for lane, limit in limits.items() if backlog > (limit / 2 if lane in held else limit)
+    )

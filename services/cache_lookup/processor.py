@@ -62,10 +62,14 @@ class LookupMetrics:
         self._outcomes.labels(outcome).inc(count)
 
 
+def _ignore(_priority: int) -> None:
+    """Nobody wants to know."""
+
+
 class CacheLookupProcessor:
     """Requests in; hits and misses out."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # named, one a collaborator
         self,
         *,
         cache: ResponseCache,
@@ -73,6 +77,7 @@ class CacheLookupProcessor:
         secret: bytes,
         readmit: Readmit,
         metrics: LookupMetrics,
+        saw: Callable[[int], None] = _ignore,
     ) -> None:
         """Use a cache.
 
@@ -82,7 +87,9 @@ class CacheLookupProcessor:
             secret: What gateways sign requests with.
             readmit: Admission of unsigned records.
             metrics: Where outcomes are counted.
+            saw: Told the priority of every request.
         """
+        self._saw = saw
         self._cache = cache
         self._times = times
         self._secret = secret
@@ -158,6 +165,7 @@ class CacheLookupProcessor:
             return _refused(work, request, now_ms)
         verdict = self._judge(request, entries, now_ms)
         self._metrics.note(verdict.evidence.outcome)
+        self._saw(request.priority)
         hops = (_front_door_hop(work, request),)
         match verdict:
             case Hit(entry=entry, evidence=evidence):
