@@ -26,8 +26,11 @@ _NEWEST_QUIET_MAJOR = 23
 
 _LOG4J = """\
 rootLogger.level=WARN
+# What a lone node says of itself at every start; whoever asks it gets the same errors.
 logger.controller.name=org.apache.kafka.controller.QuorumController
 logger.controller.level=ERROR
+logger.apis.name=kafka.server.ControllerApis
+logger.apis.level=FATAL
 rootLogger.appenderRef.console.ref=CONSOLE
 appender.console.type=Console
 appender.console.name=CONSOLE

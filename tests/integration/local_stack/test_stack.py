@@ -200,6 +200,21 @@ def test_another_partition_count_is_refused(stack: DummyStack) -> None:
     assert stack.stack.partitions == 2
 
 
+def test_a_broker_that_cannot_start_ends_the_stack_with_its_reason(stack: DummyStack) -> None:
+    """What Kafka said is shown, nothing is left running, and the directory is free."""
+    stack.start()
+    stack.stop()
+    meta = stack.layout.kafka / "data" / "meta.properties"
+    meta.write_text(meta.read_text().replace("node.id=1", "node.id=7"))
+
+    said = stack.refused()
+
+    assert "Kafka does not start" in said
+    assert "Stored node id 7 doesn't match" in said
+    assert stack.stack.state is StackState.STOPPED
+    assert stack.pids() == []
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_providers_key_reaches_only_the_process_that_calls_providers(stack: DummyStack) -> None:
     """Another process' environment never holds it, so a fault there cannot give it away."""
