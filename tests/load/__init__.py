@@ -1,0 +1,1 @@
+"""Load generator and benchmark: ``python -m tests.load`` (``make bench``)."""
