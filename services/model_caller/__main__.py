@@ -8,8 +8,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from services.model_caller.calls import Service
 from services.model_caller.decide import RetryBudget
+from services.model_caller.metrics import CallMetrics
 from services.model_caller.processor import ModelCallerProcessor
-from services.model_caller.serving import SERVICE, CallMetrics, Tools
+from services.model_caller.serving import SERVICE, Tools
 from services.model_caller.settings import ModelCallerSettings
 from services.shared.adapters.aiohttp_model_provider import (
     AiohttpModelProvider,

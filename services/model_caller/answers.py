@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from services.model_caller.deltas import accumulate, whole_choice
+from services.model_caller.usage import usage_document, usage_of
 from services.shared.domain.events import InferenceRequested, Operation
 from services.shared.domain.ids import object_id
 from services.shared.domain.money import Usage
@@ -15,9 +17,14 @@ from services.shared.domain.terminal import Answer
 
 _PREFIXES = {Operation.CHAT: "chatcmpl", Operation.TEXT_COMPLETION: "cmpl"}
 _WHOLE_OBJECTS = {Operation.CHAT: "chat.completion", Operation.TEXT_COMPLETION: "text_completion"}
-_BYTES_A_TOKEN = 4
-_REPLACED = frozenset({"role", "id", "type", "index", "name", "object", "finish_reason"})
+NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding raises on bytes that are no JSON, or JSON that is nested too deeply."""
+_MAX_CHOICES = 4096
+_MAX_STREAM_BYTES = 64 * 1024 * 1024
+MAX_ANSWER_BYTES = 5 * 1024 * 1024
+"""Largest answer that is handed on: it has to fit into a record."""
 DONE = b"[DONE]"
+_NULL = msgspec.Raw(b"null")
 
 
 class Malformed(Exception):
@@ -40,42 +47,13 @@ def error_of(body: bytes) -> ProviderError:
     """Read the error object of an answer with an error status; any bytes will do."""
     try:
         document = msgspec.json.decode(body)
-    except msgspec.DecodeError:
+    except NO_JSON:
         document = None
     return ProviderError(document.get("error") if isinstance(document, dict) else None)
 
 
-def usage_from(reported: Any, *, estimate: Usage) -> Usage:
-    """Read a ``usage`` object; what is missing or impossible is replaced by the estimate."""
-    if not isinstance(reported, dict):
-        return estimate
-    input_tokens = _count(reported.get("prompt_tokens"))
-    output_tokens = _count(reported.get("completion_tokens", 0))
-    if input_tokens is None or output_tokens is None:
-        return estimate
-    return Usage(
-        input_tokens=input_tokens,
-        output_tokens=output_tokens,
-        cached_input_tokens=min(
-            input_tokens, _detail(reported, "prompt_tokens_details", "cached_tokens")
-        ),
-        reasoning_output_tokens=min(
-            output_tokens, _detail(reported, "completion_tokens_details", "reasoning_tokens")
-        ),
-    )
-
-
-def estimated_usage(request: InferenceRequested, *, output_bytes: int) -> Usage:
-    """Usage where the provider reports none: the admission's estimate, and four bytes a token."""
-    return Usage(
-        input_tokens=request.estimated_input_tokens,
-        output_tokens=-(-output_bytes // _BYTES_A_TOKEN),
-        is_estimated=True,
-    )
-
-
 def whole_answer(request: InferenceRequested, body: bytes) -> Answer:
-    """Read an answer that came in one piece.
+    """Read a chat or text completion that came in one piece.
 
     Raises:
         Malformed: It is none.
@@ -83,31 +61,30 @@ def whole_answer(request: InferenceRequested, body: bytes) -> Answer:
     """
     operation = Operation(request.operation)
     try:
+        if not body.isascii():
+            body.decode()  # what is not looked at would pass as it is
         fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-        if "error" in fields and fields["error"] != b"null":
-            raise ProviderError(msgspec.json.decode(fields["error"]))
-        answers = "data" if operation is Operation.EMBEDDINGS else "choices"
-        pieces = msgspec.json.decode(fields.get(answers, b"null"), type=list[_Piece] | None)
-        reported = msgspec.json.decode(fields.get("usage", b"null"))
-        model = msgspec.json.decode(fields.get("model", b'""'), type=str)
-    except msgspec.DecodeError as error:
-        raise Malformed("the answer is not the JSON it should be") from error
-    if not pieces:
-        raise Malformed(f"the answer has no {answers}")
-    finish_reason = pieces[0].finish_reason or ""
-    if operation is not Operation.EMBEDDINGS:
+        if error := msgspec.json.decode(fields.get("error", _NULL)):
+            raise ProviderError(error)
+        pieces = msgspec.json.decode(fields.get("choices", _NULL), type=list[_Piece] | None)
+        reported = msgspec.json.decode(fields.get("usage", _NULL))
+        model = msgspec.json.decode(fields.get("model", _NULL), type=str | None)
+        if not pieces:
+            raise Malformed("the answer has no choices")
         if not all(piece.finish_reason for piece in pieces):
             raise Malformed("the answer does not say why it ended")
-        identity = object_id(_PREFIXES[operation], request.request_id)
-        fields["id"] = msgspec.Raw(msgspec.json.encode(identity))
-    estimate = estimated_usage(
-        request, output_bytes=0 if operation is Operation.EMBEDDINGS else len(body)
-    )
+        usage = usage_of(request, reported, lambda: msgspec.json.decode(fields["choices"]))
+    except NO_JSON as error:
+        raise Malformed("the answer is not the JSON it should be") from error
+    identity = object_id(_PREFIXES[operation], request.request_id)
+    fields["id"] = msgspec.Raw(msgspec.json.encode(identity))
+    if usage.is_estimated:
+        fields["usage"] = msgspec.Raw(msgspec.json.encode(usage_document(usage)))
     return Answer(
         response=msgspec.json.encode(fields),
-        usage=usage_from(reported, estimate=estimate),
-        finish_reason=finish_reason or "stop",
-        response_model=model,
+        usage=usage,
+        finish_reason=pieces[0].finish_reason or "",
+        response_model=model or "",
     )
 
 
@@ -131,7 +108,7 @@ class StreamedAnswer:
         self._frame: dict[str, Any] = {}
         self._choices: dict[int, dict[str, Any]] = {}
         self._reported: Any = None
-        self._output_bytes = 0
+        self._received_bytes = 0
         self.is_done = False
         self.has_output = False
 
@@ -149,18 +126,34 @@ class StreamedAnswer:
             Malformed: It is no chunk of an answer.
             ProviderError: The provider breaks off with an error.
         """
+        if self.is_done:
+            return None
         if data == DONE:
             self.is_done = True
             return None
-        chunk = _chunk_of(data)
-        choices = chunk["choices"]
+        self._received_bytes += len(data)
+        if self._received_bytes > _MAX_STREAM_BYTES:
+            raise Malformed("the stream does not end")
+        try:
+            return self._taken(msgspec.json.decode(data))
+        except NO_JSON as error:
+            raise Malformed("a chunk is not JSON") from error
+
+    def _taken(self, chunk: Any) -> bytes | None:
+        if not isinstance(chunk, dict):
+            raise Malformed("a chunk is not an object")
+        if chunk.get("error"):
+            raise ProviderError(chunk["error"])
+        choices = chunk.get("choices")
+        if not isinstance(choices, list):
+            raise Malformed("a chunk has no choices")
         if chunk.get("usage"):
             self._reported = chunk["usage"]
-        chunk["id"] = self._id
-        self._frame = chunk
         fresh = [choice for choice in choices if self._merge(choice)]
         if not fresh:  # the usage chunk, or words after the end
             return None
+        chunk["id"] = self._id
+        self._frame = chunk
         chunk["choices"] = fresh
         if self._request.include_usage:
             chunk["usage"] = None
@@ -172,8 +165,8 @@ class StreamedAnswer:
         """The last fragment of a stream whose caller wants its usage."""
         if not self._request.include_usage:
             return None
-        usage = self._usage()
-        reported = self._reported if not usage.is_estimated else _usage_document(usage)
+        usage = self.usage()
+        reported = self._reported if not usage.is_estimated else usage_document(usage)
         return msgspec.json.encode({**self._frame, "choices": [], "usage": reported})
 
     def answer(self) -> Answer:
@@ -184,118 +177,57 @@ class StreamedAnswer:
         """
         if not self.is_whole:
             raise Malformed("the stream ended before the answer did")
-        usage = self._usage()
-        choices = [_whole_choice(self._choices[i], self._operation) for i in sorted(self._choices)]
+        usage = self.usage()
+        choices = [whole_choice(self._choices[i], self._operation) for i in sorted(self._choices)]
         document = {
             **self._frame,
             "object": _WHOLE_OBJECTS[self._operation],
             "choices": choices,
-            "usage": _usage_document(usage) if usage.is_estimated else self._reported,
+            "usage": usage_document(usage) if usage.is_estimated else self._reported,
         }
+        document.pop("obfuscation", None)  # padding of one chunk
+        try:
+            response = msgspec.json.encode(document)
+        except RecursionError as error:
+            raise Malformed("the answer is nested too deeply") from error
+        if len(response) > MAX_ANSWER_BYTES:
+            raise Malformed(f"the answer has more than {MAX_ANSWER_BYTES} bytes")
         model = self._frame.get("model")
         return Answer(
-            response=msgspec.json.encode(document),
+            response=response,
             usage=usage,
-            finish_reason=str(choices[0]["finish_reason"]),
+            finish_reason=choices[0]["finish_reason"],
             response_model=model if isinstance(model, str) else "",
         )
 
-    def _usage(self) -> Usage:
-        estimate = estimated_usage(self._request, output_bytes=self._output_bytes)
-        return usage_from(self._reported, estimate=estimate)
+    def usage(self) -> Usage:
+        """The tokens of what came so far: as reported, else estimated."""
+        return usage_of(self._request, self._reported, lambda: list(self._choices.values()))
 
     def _merge(self, choice: Any) -> bool:
         """Add a choice's delta to the whole; False when that choice had ended before."""
-        if not isinstance(choice, dict) or not isinstance(index := choice.get("index", 0), int):
-            raise Malformed("a choice is not an object with an index")
+        index = _index_of(choice)
         whole = self._choices.get(index)
         if whole is None:
             whole = self._choices[index] = {"index": index}
         elif whole.get("finish_reason"):
             return False
-        text = choice.get("text")
-        if isinstance(delta := choice.get("delta"), dict):
+        text, reason, delta = choice.get("text"), choice.get("finish_reason"), choice.get("delta")
+        if isinstance(delta, dict):
             text = delta.get("content")
-            self.has_output |= any(value for name, value in delta.items() if name != "role")
-        if isinstance(text, str):
-            self._output_bytes += len(text)
-        self.has_output |= bool(text or choice.get("finish_reason"))
-        _accumulate(whole, choice)
+            if not self.has_output:
+                self.has_output = any(value for name, value in delta.items() if name != "role")
+        elif delta is not None:
+            raise Malformed("a delta is not an object")
+        if not isinstance(text, str | None) or not isinstance(reason, str | None):
+            raise Malformed("a text is not a text")
+        self.has_output |= bool(text or reason)
+        accumulate(whole, choice)
         return True
 
 
-def _chunk_of(data: bytes) -> dict[str, Any]:
-    try:
-        chunk = msgspec.json.decode(data)
-    except msgspec.DecodeError as error:
-        raise Malformed("a chunk is not JSON") from error
-    if not isinstance(chunk, dict):
-        raise Malformed("a chunk is not an object")
-    if chunk.get("error"):
-        raise ProviderError(chunk["error"])
-    if not isinstance(chunk.get("choices"), list):
-        raise Malformed("a chunk has no choices")
-    return chunk
-
-
-def _whole_choice(choice: dict[str, Any], operation: Operation) -> dict[str, Any]:
-    if operation is Operation.TEXT_COMPLETION:
-        return {"logprobs": None, **choice, "text": choice.get("text") or ""}
-    delta = choice.pop("delta", {})
-    message = {"role": "assistant", "content": None, **delta}
-    for call in message.get("tool_calls", ()):
-        call.pop("index", None)
-    return {"logprobs": None, **choice, "message": message}
-
-
-def _accumulate(whole: dict[str, Any], delta: dict[str, Any]) -> None:
-    """Add a delta: texts are joined, lists merged by ``index`` or joined, the rest replaced."""
-    for name, value in delta.items():
-        if value is None:
-            whole.setdefault(name, None)
-            continue
-        present = whole.get(name)
-        match present, value:
-            case str(), str() if name not in _REPLACED:
-                whole[name] = present + value
-            case dict(), dict():
-                _accumulate(present, value)
-            case None, dict():
-                whole[name] = {}
-                _accumulate(whole[name], value)
-            case list() | None, list():
-                whole[name] = _joined(present or [], value)
-            case _:
-                whole[name] = value
-
-
-def _joined(present: list[Any], items: list[Any]) -> list[Any]:
-    for item in items:
-        index = item.get("index") if isinstance(item, dict) else None
-        if index is None:
-            present.append(item)
-            continue
-        same = next((it for it in present if it.get("index") == index), None)
-        if same is None:
-            present.append(same := {"index": index})
-        _accumulate(same, item)
-    return present
-
-
-def _usage_document(usage: Usage) -> dict[str, int]:
-    return {
-        "prompt_tokens": usage.input_tokens,
-        "completion_tokens": usage.output_tokens,
-        "total_tokens": usage.input_tokens + usage.output_tokens,
-    }
-
-
-def _count(value: Any) -> int | None:
-    is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-    return value if is_count else None
-
-
-def _detail(usage: dict[str, Any], group: str, name: str) -> int:
-    details = usage.get(group)
-    value = details.get(name) if isinstance(details, dict) else None
-    return _count(value) or 0
+def _index_of(choice: Any) -> int:
+    index = choice.get("index", 0) if isinstance(choice, dict) else None
+    if type(index) is not int or not 0 <= index < _MAX_CHOICES:
+        raise Malformed("a choice is not an object with an index")
+    return index

@@ -1,6 +1,7 @@
 """One call to a provider: send, read, bound by time, tell what came of it."""
 
 import asyncio
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
@@ -8,6 +9,7 @@ import msgspec
 
 from services.model_caller import decide
 from services.model_caller.answers import (
+    MAX_ANSWER_BYTES,
     Malformed,
     ProviderError,
     StreamedAnswer,
@@ -21,11 +23,13 @@ from services.model_caller.sse import EventTooLarge, SseDecoder
 from services.model_caller.wire import PATHS, upstream_body
 from services.shared.domain.configuration import Timeouts
 from services.shared.domain.events import InferenceRequested, Operation
+from services.shared.domain.money import Usage
 from services.shared.domain.terminal import Answer
 from services.shared.ports.model_provider import ModelProvider, UpstreamAnswer, UpstreamFailed
 
-MAX_ANSWER_BYTES = 5 * 1024 * 1024
+_MAX_MERGED_BYTES = 64 * 1024 * 1024
 _MAX_ERROR_BYTES = 64 * 1024
+_ERROR_FOR_AN_ANSWER = "The provider reported an error instead of an answer."
 
 
 class Service(msgspec.Struct, frozen=True):
@@ -63,12 +67,14 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         result: An answer for each request, or why there is none.
+        billed: Tokens of a call that failed after output, as far as they are known.
         first_output_s: When output first arrived, on the event loop's clock; None = never.
         status: The provider's HTTP status; 0 = none.
         upstream_request_id: The provider's own id of the call.
     """
 
     result: Sequence[Answer] | CallFailed
+    billed: Usage = Usage()
     first_output_s: float | None = None
     status: int = 0
     upstream_request_id: str = ""
@@ -84,26 +90,28 @@ async def ask(service: Service, call: Call, chunks: ChunkStream | None, *, now_m
         now_ms: Unix ms, to read dates in Retry-After.
     """
     exchange = _Exchange(service, call, chunks, now_ms)
+    deadline = asyncio.timeout_at(call.deadline_s)
     try:
-        async with asyncio.timeout_at(call.deadline_s):
-            async with service.slots:
-                result = await exchange.run()
+        async with deadline, service.slots:
+            result = await exchange.run()
     except TimeoutError:
-        result = exchange.timed_out()
+        result = exchange.timed_out(at_deadline=deadline.expired())
     except UpstreamFailed as error:
         result = failure(error.code, f"The provider broke off ({error}).")
+        if error.code == "provider_malformed":  # too large or compressed: so it will be again
+            result = msgspec.structs.replace(result, is_retriable=False)
     except EventTooLarge:
         result = failure("provider_malformed", "The provider sent an event that does not end.")
     except Malformed as error:
         result = failure("provider_malformed", f"The provider's answer is malformed: {error}.")
     except ProviderError as error:
-        result = failure_from_status(
-            exchange.error_status(), message=error.message, code=error.code, param="", pause_ms=0
-        )
+        result = exchange.broken_off(error)
+    billed = Usage()
     if isinstance(result, CallFailed):
-        result = exchange.marked(result)
+        result, billed = exchange.marked(result), exchange.billed()
     return Reply(
         result=result,
+        billed=billed,
         first_output_s=exchange.first_output_s,
         status=exchange.status,
         upstream_request_id=exchange.upstream_request_id,
@@ -121,7 +129,9 @@ class _Exchange:
         self._chunks = chunks
         self._now_ms = now_ms
         self._clock = asyncio.get_running_loop().time
+        self._answer: StreamedAnswer | None = None
         self._has_output = False
+        self._total_by_s = math.inf
         self.first_output_s: float | None = None
         self.status = 0
         self.upstream_request_id = ""
@@ -130,18 +140,18 @@ class _Exchange:
         requests = self._call.requests
         operation = Operation(requests[0].operation)
         merged: Merged | None = None
-        if len(requests) > 1:
+        if operation is Operation.EMBEDDINGS:
             merged = merged_call([request.body for request in requests])
         body = upstream_body(
             merged.body if merged else requests[0].body,
             model=self._call.model,
             stream=self._chunks is not None,
         )
-        timeouts = self._service.timeouts
-        first_by = self._clock() + (
-            timeouts.first_token_s if self._chunks is not None else timeouts.total_s
-        )
-        async with asyncio.timeout_at(first_by) as timer:
+        timeouts, now_s = self._service.timeouts, self._clock()
+        self._total_by_s = first_by_s = now_s + timeouts.total_s
+        if self._chunks is not None:
+            first_by_s = min(first_by_s, now_s + timeouts.first_token_s)
+        async with asyncio.timeout_at(first_by_s) as timer:
             async with self._service.provider.call(
                 PATHS[operation], body=body, headers=self._call.headers
             ) as upstream:
@@ -151,7 +161,8 @@ class _Exchange:
                     return await self._refused(upstream)
                 if self._chunks is not None:
                     return await self._streamed(upstream, timer, self._chunks)
-                received = await upstream.read(max_bytes=MAX_ANSWER_BYTES)
+                most = min(_MAX_MERGED_BYTES, MAX_ANSWER_BYTES * len(requests))
+                received = await upstream.read(max_bytes=most)
         self.first_output_s = self._clock()
         if merged is not None:
             return split_answer(merged, requests, received)
@@ -162,8 +173,7 @@ class _Exchange:
     ) -> Sequence[Answer]:
         if not upstream.headers.get("content-type", "").startswith("text/event-stream"):
             raise Malformed("a stream was asked for, something else came")
-        total_by = self._clock() + self._service.timeouts.total_s
-        answer = StreamedAnswer(self._call.requests[0])
+        answer = self._answer = StreamedAnswer(self._call.requests[0])
         decoder = SseDecoder()
         held: list[bytes] = []  # a role without a word is no output yet: it can still be repeated
         async for piece in upstream.pieces():
@@ -173,7 +183,7 @@ class _Exchange:
                 break
             if self._has_output:
                 pause_s = self._service.timeouts.inter_token_s
-                timer.reschedule(min(total_by, self._clock() + pause_s))
+                timer.reschedule(min(self._total_by_s, self._clock() + pause_s))
         else:
             for data in decoder.close():
                 await self._hand_on(answer, data, held, chunks)
@@ -211,18 +221,33 @@ class _Exchange:
             pause_ms=pause_ms,
         )
 
-    def timed_out(self) -> CallFailed:
-        if self._clock() >= self._call.deadline_s:
+    def timed_out(self, *, at_deadline: bool) -> CallFailed:
+        if at_deadline:
             error = failure("deadline_exceeded", "The request's deadline passed during the call.")
             return msgspec.structs.replace(error, is_retriable=False, is_this_target_only=False)
+        if self._clock() >= self._total_by_s:
+            total_s = self._service.timeouts.total_s
+            return failure("provider_timeout", f"The provider took longer than {total_s:g} s.")
         if self._has_output:
             pause_s = self._service.timeouts.inter_token_s
             return failure("provider_timeout", f"The provider fell silent for {pause_s:g} s.")
         return failure("provider_timeout", "The provider did not answer in time.")
 
-    def error_status(self) -> int:
-        """The status to read an error in the body by: 200 says nothing."""
-        return 502 if self.status == 200 else self.status
+    def broken_off(self, error: ProviderError) -> CallFailed:
+        """An error in the place of an answer; its status, 200, says nothing."""
+        failed = failure_from_status(
+            502, message=error.message, code=error.code, param=error.param, pause_ms=0
+        )
+        public = msgspec.structs.replace(failed.error, upstream_status=self.status)
+        if public.code == "provider_error":
+            public = msgspec.structs.replace(public, message=_ERROR_FOR_AN_ANSWER)
+        return msgspec.structs.replace(failed, error=public)
+
+    def billed(self) -> Usage:
+        """The tokens of a stream that broke off after output."""
+        if self._answer is None or not self._has_output:
+            return Usage()
+        return self._answer.usage()
 
     def marked(self, failed: CallFailed) -> CallFailed:
         """A failure after output is an interrupted stream, and final."""

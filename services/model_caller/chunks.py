@@ -14,6 +14,8 @@ from services.shared.domain.ids import NO_REPLY
 from services.shared.domain.terminal import chunk_emit, error_chunk
 
 Send = Callable[[Emit], Awaitable[None]]
+MAX_GATHERED_BYTES = 512 * 1024
+"""Output that is not gathered further: it has to fit into a record."""
 
 
 class ChunkStream:
@@ -48,16 +50,20 @@ class ChunkStream:
         self._is_heard = request.reply_partition != NO_REPLY
         self._seq = 0
         self._gathered: list[bytes] = []
+        self._gathered_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Task[None] | None = None
         self._order = asyncio.Lock()
 
     async def delta(self, fragment: bytes) -> None:
-        """Hand on a piece of output."""
+        """Hand on a piece of output; raises what a flush before it raised."""
         if not self._is_heard:
             return
         self._gathered.append(fragment)
-        if self._seq == 0:
+        self._gathered_bytes += len(fragment)
+        if self._flushing is not None and self._flushing.done():
+            await self._flushed()
+        if self._seq == 0 or self._gathered_bytes > MAX_GATHERED_BYTES:
             await self._flush()
         elif self._timer is None:
             loop = asyncio.get_running_loop()
@@ -96,12 +102,22 @@ class ChunkStream:
             self._timer.cancel()
             self._timer = None
         if self._flushing is not None:
-            await self._flushing
-            self._flushing = None
+            await self._flushed()
+
+    async def _flushed(self) -> None:
+        flushing, self._flushing = self._flushing, None
+        if flushing is not None:
+            await flushing
 
     def _flush_soon(self) -> None:
         self._timer = None
-        self._flushing = asyncio.create_task(self._flush())
+        flushing = self._flushing
+        if flushing is not None and not flushing.done():  # the log is slow: gather on
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._gather_s, self._flush_soon)
+        elif flushing is None or flushing.exception() is None:
+            self._flushing = asyncio.create_task(self._flush())
+        # else the next piece, or the end, raises what went wrong
 
     async def _flush(self) -> None:
         async with self._order:
@@ -110,6 +126,7 @@ class ChunkStream:
 
     def _take(self) -> list[bytes]:
         gathered, self._gathered = self._gathered, []
+        self._gathered_bytes = 0
         return gathered
 
     async def _emit(self, kind: ChunkKind, payload: bytes) -> None:

@@ -5,6 +5,7 @@ Pure: the jitter and the time left are arguments.
 
 import email.utils
 from collections.abc import Mapping
+from datetime import UTC
 
 import msgspec
 
@@ -13,6 +14,9 @@ from services.shared.domain.errors import PublicError
 
 MAX_WAIT_FOR_PROVIDER_MS = 2_000
 """A provider that asks for a longer pause than this is left for the next target."""
+
+MAX_PAUSE_MS = 86_400_000
+"""The longest pause that is passed on to callers: a day."""
 
 _RETRIABLE_STATUSES = frozenset({408, 409, 429})
 _OVERLOADED_STATUSES = frozenset({503, 529})
@@ -89,6 +93,14 @@ def next_step(  # noqa: PLR0913  # all that the decision depends on
     return Retry(wait_ms)
 
 
+def is_of_one_member(failed: CallFailed) -> bool:
+    """Whether a merged call may have failed because of one of its members.
+
+    Then they are asked for apart; a provider that fails or is busy fails all of them.
+    """
+    return not failed.is_this_target_only or failed.error.code == "provider_malformed"
+
+
 def retry_after_ms(headers: Mapping[str, str], *, now_ms: float) -> int:
     """The pause a provider asks for, ms; 0 = it names none that can be read.
 
@@ -97,14 +109,17 @@ def retry_after_ms(headers: Mapping[str, str], *, now_ms: float) -> int:
     for name, scale in (("retry-after-ms", 1), ("retry-after", 1000)):
         text = headers.get(name, "").strip()
         try:
-            return max(0, int(float(text) * scale))
+            return min(MAX_PAUSE_MS, max(0, int(float(text) * scale)))
         except (ValueError, OverflowError):
             continue
     try:
         at = email.utils.parsedate_to_datetime(headers.get("retry-after", ""))
+        if at.tzinfo is None:  # "-0000", by which dates of servers mean UTC too
+            at = at.replace(tzinfo=UTC)
+        at_ms = at.timestamp() * 1000
     except (TypeError, ValueError):
         return 0
-    return max(0, int(at.timestamp() * 1000 - now_ms))
+    return min(MAX_PAUSE_MS, max(0, int(at_ms - now_ms)))
 
 
 def failure_from_status(  # noqa: C901  # one branch a kind of status

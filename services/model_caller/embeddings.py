@@ -1,4 +1,4 @@
-"""Several embeddings requests as one upstream call, and its answer as theirs.
+"""Embeddings requests, one or several, as one upstream call, and its answer as theirs.
 
 Inputs that are equal are sent once. A member gets its own inputs back under its own indexes, and
 a share of the usage in proportion to its estimated tokens; the shares add up exactly.
@@ -9,10 +9,19 @@ from typing import Any
 
 import msgspec
 
-from services.model_caller.answers import Malformed, usage_from
+from services.model_caller.answers import (
+    MAX_ANSWER_BYTES,
+    NO_JSON,
+    Malformed,
+    ProviderError,
+)
+from services.model_caller.usage import reported_usage
 from services.shared.domain.events import InferenceRequested
 from services.shared.domain.money import Usage
 from services.shared.domain.terminal import Answer
+
+_VECTORS = (b"[", b'"')
+"""How an embedding begins: numbers, or base64 of them."""
 
 
 class Merged(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,9 +43,10 @@ class _Item(msgspec.Struct):
 
 
 class _Response(msgspec.Struct):
-    data: list[_Item]
-    model: str = ""
+    data: list[_Item] = []
+    model: str | None = None
     usage: Any = None
+    error: Any = None
 
 
 def merge_key(body: bytes) -> bytes:
@@ -53,8 +63,11 @@ def merged_call(bodies: Sequence[bytes]) -> Merged:
     for body in bodies:
         own = (positions.setdefault(bytes(item), len(positions)) for item in _inputs(body))
         places.append(tuple(own))
+    if len(bodies) == 1 and len(positions) == len(places[0]):
+        return Merged(body=bodies[0], places=tuple(places))
     fields = msgspec.json.decode(bodies[0], type=dict[str, msgspec.Raw])
-    fields.pop("user", None)  # one caller's user would stand for all
+    if len(bodies) > 1:
+        fields.pop("user", None)  # one caller's user would stand for all
     fields["input"] = msgspec.Raw(b"[" + b",".join(positions) + b"]")
     return Merged(body=msgspec.json.encode(fields), places=tuple(places))
 
@@ -62,31 +75,32 @@ def merged_call(bodies: Sequence[bytes]) -> Merged:
 def split_answer(
     merged: Merged, requests: Sequence[InferenceRequested], body: bytes
 ) -> list[Answer]:
-    """Turn the answer of a merged call into one for each member.
+    """Turn the answer of a call into one for each member.
 
     Raises:
-        Malformed: It does not hold one embedding for each input.
+        Malformed: It does not hold one embedding for each input, or one too large for a record.
+        ProviderError: It is an error in the place of an answer.
     """
     try:
         response = msgspec.json.decode(body, type=_Response)
-    except msgspec.DecodeError as error:
+    except NO_JSON as error:
         raise Malformed("the answer is not a list of embeddings") from error
+    if response.error:
+        raise ProviderError(response.error)
     wanted = 1 + max(place for own in merged.places for place in own)
     by_index = {item.index: item.embedding for item in response.data}
     if by_index.keys() != set(range(wanted)) or len(response.data) != wanted:
         raise Malformed(f"{len(response.data)} embeddings came back for {wanted} inputs")
+    if not all(bytes(memoryview(vector)[:1]) in _VECTORS for vector in by_index.values()):
+        raise Malformed("an embedding is neither a list nor a text")
     estimates = [request.estimated_input_tokens for request in requests]
-    usage = usage_from(
-        response.usage, estimate=Usage(input_tokens=sum(estimates), is_estimated=True)
-    )
+    usage = reported_usage(response.usage, has_output=False)
+    if usage is None or not usage.input_tokens:
+        usage = Usage(input_tokens=sum(estimates), is_estimated=True)
+    parts = shares(usage.input_tokens, estimates)
     return [
-        Answer(
-            response=_document(own, by_index, response.model, tokens),
-            usage=Usage(input_tokens=tokens, is_estimated=usage.is_estimated),
-            finish_reason="stop",
-            response_model=response.model,
-        )
-        for own, tokens in zip(merged.places, shares(usage.input_tokens, estimates), strict=True)
+        _answer(own, by_index, response.model or "", tokens, is_estimated=usage.is_estimated)
+        for own, tokens in zip(merged.places, parts, strict=True)
     ]
 
 
@@ -102,18 +116,26 @@ def shares(total: int, weights: Sequence[int]) -> list[int]:
     return parts
 
 
-def _document(
-    own: Sequence[int], by_index: dict[int, msgspec.Raw], model: str, tokens: int
-) -> bytes:
-    return msgspec.json.encode(
-        {
-            "object": "list",
-            "data": [
-                _Item(embedding=by_index[place], index=index) for index, place in enumerate(own)
-            ],
-            "model": model,
-            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
-        }
+def _answer(
+    own: Sequence[int],
+    by_index: dict[int, msgspec.Raw],
+    model: str,
+    tokens: int,
+    *,
+    is_estimated: bool,
+) -> Answer:
+    items = [_Item(embedding=by_index[place], index=index) for index, place in enumerate(own)]
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    response = msgspec.json.encode(
+        {"object": "list", "data": items, "model": model, "usage": usage}
+    )
+    if len(response) > MAX_ANSWER_BYTES:
+        raise Malformed(f"the answer has more than {MAX_ANSWER_BYTES} bytes")
+    return Answer(
+        response=response,
+        usage=Usage(input_tokens=tokens, is_estimated=is_estimated),
+        finish_reason="stop",
+        response_model=model,
     )
 
 

@@ -3,12 +3,12 @@
 import asyncio
 import logging
 from collections.abc import Sequence
-from itertools import groupby
 
 from services.model_caller.embeddings import merge_key
 from services.model_caller.serving import Serving, Tools, journey_of_member
+from services.model_caller.together import run_all
 from services.shared.domain.errors import PoisonRecord
-from services.shared.domain.events import RequestBatch, RequestRouted
+from services.shared.domain.events import RequestBatch, RequestRouted, Target
 from services.shared.domain.terminal import emits_for_expiry
 from services.shared.ports.work import OpenRecord
 
@@ -31,14 +31,12 @@ class ModelCallerProcessor:
             task.add_done_callback(self._tasks.discard)
 
     async def _serve_batch(self, work: OpenRecord[RequestBatch]) -> None:
-        groups = _groups(work.event)
         try:
+            groups = _groups(work.event)
             if len(groups) == 1:
                 await self._serve(work, groups[0])
             else:
-                async with asyncio.TaskGroup() as tasks:
-                    for group in groups:
-                        tasks.create_task(self._serve(work, group))
+                await run_all(self._serve(work, group) for group in groups)
         except Exception as error:  # noqa: BLE001  # whatever it is, the record is the suspect
             _LOG.exception("a batch could not be served", extra={"batch_id": work.event.batch_id})
             work.bury(PoisonRecord("processor_error", type(error).__name__))
@@ -62,11 +60,14 @@ class ModelCallerProcessor:
 
 
 def _groups(batch: RequestBatch) -> list[list[RequestRouted]]:
-    """Members that share a call: each his own, or all whose calls differ in nothing but inputs."""
+    """Members that share a call: each his own, or all whose calls differ in nothing but inputs.
+
+    Those that may go to other targets, at other prices, are not asked for together.
+    """
     if not batch.merge:
         return [[member] for member in batch.members]
-    keyed = sorted(
-        ((merge_key(member.request.body), member) for member in batch.members),
-        key=lambda pair: pair[0],
-    )
-    return [[m for _, m in group] for _, group in groupby(keyed, lambda pair: pair[0])]
+    groups: dict[tuple[bytes, tuple[Target, ...]], list[RequestRouted]] = {}
+    for member in batch.members:
+        kind = (merge_key(member.request.body), member.route.targets)
+        groups.setdefault(kind, []).append(member)
+    return list(groups.values())

@@ -4,17 +4,27 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from services.model_caller.calls import Call, Reply, Service, ask
 from services.model_caller.chunks import ChunkStream
-from services.model_caller.decide import CallFailed, Fallback, GiveUp, Retry, RetryBudget, next_step
+from services.model_caller.decide import (
+    CallFailed,
+    Fallback,
+    GiveUp,
+    Retry,
+    RetryBudget,
+    is_of_one_member,
+    next_step,
+)
+from services.model_caller.metrics import CallMetrics
+from services.model_caller.together import run_all
 from services.shared.domain.configuration import Retries
 from services.shared.domain.emit import Emit
 from services.shared.domain.errors import PublicError
 from services.shared.domain.events import (
     ModelCall,
     Operation,
+    Outcome,
     RequestBatch,
     RequestRouted,
     Target,
@@ -39,46 +49,11 @@ from services.shared.domain.tracing import (
 )
 from services.shared.ports.clock import Clock
 from services.shared.ports.work import OpenRecord
-from services.shared.telemetry.metrics import latency_histogram
 
 SERVICE = "model-caller"
 _GATHER_S = (0.025, 0.05)
 _MANY_CALLS = 64
-
-
-class CallMetrics:
-    """What is measured of calls, by provider and model."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        """Register the metrics."""
-        labels = ("provider", "model")
-        self.in_flight = 0
-        Gauge(
-            "millrace_model_calls_in_flight", "Requests being asked for.", registry=registry
-        ).set_function(lambda: self.in_flight)
-        self.calls = Counter(
-            "millrace_model_calls",
-            "Calls to providers by result; code is empty for answers.",
-            (*labels, "code"),
-            registry=registry,
-        )
-        self.duration: Histogram = latency_histogram(
-            "gen_ai_client_operation_duration_seconds", "Duration of calls.", labels, registry
-        )
-        self.first_output: Histogram = latency_histogram(
-            "gen_ai_client_operation_time_to_first_chunk_seconds",
-            "From the call to its first output.",
-            labels,
-            registry,
-        )
-
-    def note(self, target: Target, reply: Reply, *, duration_s: float, output_s: float) -> None:
-        """Count a call; ``output_s`` is negative when no output came."""
-        code = reply.result.error.code if isinstance(reply.result, CallFailed) else ""
-        self.calls.labels(target.provider, target.model, code).inc()
-        self.duration.labels(target.provider, target.model).observe(duration_s)
-        if output_s >= 0:
-            self.first_output.labels(target.provider, target.model).observe(output_s)
+_NEVER = 1 << 53
 
 
 class Tools(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,12 +86,21 @@ class Serving:
         tools: Tools,
         work: OpenRecord[RequestBatch],
         members: Sequence[RequestRouted],
+        history: Sequence[Sequence[ModelCall]] = (),
     ) -> None:
+        """Prepare.
+
+        Args:
+            tools: What every serving uses.
+            work: The batch they came in.
+            members: The requests; their targets are the same.
+            history: Calls made for each of them before.
+        """
         self._tools = tools
         self._work = work
         self._members = members
         self._request = members[0].request
-        self._calls: list[list[ModelCall]] = [[] for _ in members]
+        self._calls = [list(calls) for calls in history] or [[] for _ in members]
         self._chunks: ChunkStream | None = None
 
     async def run(self) -> None:
@@ -129,25 +113,26 @@ class Serving:
 
     async def _until_end(self) -> None:
         targets = list(self._members[0].route.targets)
-        attempt = 0
-        self._tools.budget.first_call()
+        attempts = 0
+        if not self._calls[0]:
+            self._tools.budget.first_call()
         while True:
             target = targets[0]
-            attempt += 1
-            reply = await self._attempt(target, attempt)
+            attempts += 1
+            reply = await self._attempt(target, len(self._calls[0]) + 1)
             if not isinstance(reply.result, CallFailed):
                 await self._complete(target, reply.result)
                 return
-            if len(self._members) > 1 and not reply.result.is_this_target_only:
+            if len(self._members) > 1 and is_of_one_member(reply.result):
                 await self._split()
                 return
             step = next_step(
                 reply.result,
                 policy=self._tools.retries,
-                attempts_made=attempt,
+                attempts_made=attempts,
                 targets_left=len(targets) - 1,
                 budget_left=self._tools.budget.is_left,
-                remaining_ms=self._request.deadline_at - self._tools.clock.now_ms(),
+                remaining_ms=self._remaining_ms(),
                 jitter=self._tools.jitter(),
             )
             match step:
@@ -161,10 +146,13 @@ class Serving:
             self._tools.budget.extra_call()
 
     async def _split(self) -> None:
-        """One bad member fails alone: everybody is asked for by himself."""
-        async with asyncio.TaskGroup() as tasks:
-            for member in self._members:
-                tasks.create_task(Serving(self._tools, self._work, [member]).run())
+        """One bad member fails alone: each half is asked for by itself, and so on."""
+        middle = len(self._members) // 2
+        halves = (slice(middle), slice(middle, None))
+        await run_all(
+            Serving(self._tools, self._work, self._members[half], self._calls[half]).run()
+            for half in halves
+        )
 
     async def _attempt(self, target: Target, attempt: int) -> Reply:
         service = self._tools.services.get(target.provider)
@@ -223,9 +211,11 @@ class Serving:
         return headers
 
     def _deadline_s(self) -> float:
-        deadline_at = min(member.request.deadline_at for member in self._members)
-        remaining_s = (deadline_at - self._tools.clock.now_ms()) / 1000
-        return asyncio.get_running_loop().time() + max(0.0, remaining_s)
+        return asyncio.get_running_loop().time() + max(0.0, self._remaining_ms()) / 1000
+
+    def _remaining_ms(self) -> float:
+        deadline_at = min(member.request.deadline_at or _NEVER for member in self._members)
+        return deadline_at - self._tools.clock.now_ms()
 
     def _note(self, target: Target, attempt: int, reply: Reply, started_ms: float) -> None:
         now_ms = self._tools.clock.now_ms()
@@ -254,10 +244,9 @@ class Serving:
                 upstream_status=reply.status,
                 upstream_request_id=reply.upstream_request_id,
             )
-            if not isinstance(reply.result, CallFailed):
-                usage = reply.result[i].usage
-                cost = cost_nanousd(usage, target.price)
-                call = msgspec.structs.replace(call, usage=usage, cost_nanousd=cost)
+            usage = reply.billed if isinstance(reply.result, CallFailed) else reply.result[i].usage
+            cost = cost_nanousd(usage, target.price)
+            call = msgspec.structs.replace(call, usage=usage, cost_nanousd=cost)
             self._calls[i].append(call)
 
     async def _complete(self, target: Target, answers: Sequence[Answer]) -> None:
@@ -274,15 +263,20 @@ class Serving:
 
     async def _fail(self, error: PublicError, *, has_output: bool) -> None:
         now_ms = self._tools.clock.now_ms()
+        outcome = Outcome.EXPIRED if error.code == "deadline_exceeded" else Outcome.FAILED
         for i, member in enumerate(self._members):
             journey = journey_of_member(self._work.event, member, self._calls[i])
             emits: Sequence[Emit]
             if has_output and self._chunks is not None:
                 await self._chunks.fail(error)
-                terminal = failed(member.request, error, now_ms=now_ms, journey=journey)
+                terminal = failed(
+                    member.request, error, now_ms=now_ms, journey=journey, outcome=outcome
+                )
                 emits = [terminal_emit(member.request, terminal)]
             else:
-                emits = emits_for_failure(member.request, error, now_ms=now_ms, journey=journey)
+                emits = emits_for_failure(
+                    member.request, error, now_ms=now_ms, journey=journey, outcome=outcome
+                )
             for emit in emits:
                 await self._work.emit(emit)
 

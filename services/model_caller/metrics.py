@@ -1,0 +1,43 @@
+"""What is measured of calls to providers."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from services.model_caller.calls import Reply
+from services.model_caller.decide import CallFailed
+from services.shared.domain.events import Target
+from services.shared.telemetry.metrics import latency_histogram
+
+
+class CallMetrics:
+    """What is measured of calls, by provider and model."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Register the metrics."""
+        labels = ("provider", "model")
+        self.in_flight = 0
+        Gauge(
+            "millrace_model_calls_in_flight", "Requests being asked for.", registry=registry
+        ).set_function(lambda: self.in_flight)
+        self.calls = Counter(
+            "millrace_model_calls",
+            "Calls to providers by result; code is empty for answers.",
+            (*labels, "code"),
+            registry=registry,
+        )
+        self.duration: Histogram = latency_histogram(
+            "gen_ai_client_operation_duration_seconds", "Duration of calls.", labels, registry
+        )
+        self.first_output: Histogram = latency_histogram(
+            "gen_ai_client_operation_time_to_first_chunk_seconds",
+            "From the call to its first output.",
+            labels,
+            registry,
+        )
+
+    def note(self, target: Target, reply: Reply, *, duration_s: float, output_s: float) -> None:
+        """Count a call; ``output_s`` is negative when no output came."""
+        code = reply.result.error.code if isinstance(reply.result, CallFailed) else ""
+        self.calls.labels(target.provider, target.model, code).inc()
+        self.duration.labels(target.provider, target.model).observe(duration_s)
+        if output_s >= 0:
+            self.first_output.labels(target.provider, target.model).observe(output_s)

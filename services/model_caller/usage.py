@@ -1,0 +1,80 @@
+"""What a call cost in tokens: as the provider reports it, or estimated."""
+
+from collections.abc import Callable
+from typing import Any
+
+from services.model_caller.deltas import text_bytes
+from services.shared.domain.events import InferenceRequested
+from services.shared.domain.money import Usage
+
+_BYTES_A_TOKEN = 4
+_MAX_TOKENS = 1_000_000_000
+
+
+def reported_usage(reported: Any, *, has_output: bool) -> Usage | None:
+    """Read a ``usage`` object; None when what it says is missing or no count.
+
+    Args:
+        reported: The object, or whatever stands in its place.
+        has_output: Whether the operation has output tokens, which must then be counted.
+    """
+    if not isinstance(reported, dict):
+        return None
+    input_tokens = _count(reported.get("prompt_tokens"))
+    output_tokens = _count(reported.get("completion_tokens", None if has_output else 0))
+    if input_tokens is None or output_tokens is None:
+        return None
+    return Usage(
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
+        cached_input_tokens=min(
+            input_tokens, _detail(reported, "prompt_tokens_details", "cached_tokens")
+        ),
+        reasoning_output_tokens=min(
+            output_tokens, _detail(reported, "completion_tokens_details", "reasoning_tokens")
+        ),
+    )
+
+
+def usage_of(request: InferenceRequested, reported: Any, choices: Callable[[], Any]) -> Usage:
+    """What a provider reports, unless it is impossible: no input, or no output where there is some.
+
+    The estimate that takes its place is the admission's, and four bytes of output a token.
+
+    Args:
+        request: The request.
+        reported: The ``usage`` object, or whatever stands in its place.
+        choices: Makes the choices of the answer, should an estimate be needed.
+    """
+    usage = reported_usage(reported, has_output=True)
+    if usage is not None and usage.input_tokens and usage.output_tokens:
+        return usage
+    estimate = Usage(
+        input_tokens=request.estimated_input_tokens,
+        output_tokens=-(-text_bytes(choices()) // _BYTES_A_TOKEN),
+        is_estimated=True,
+    )
+    is_possible = usage is not None and (
+        (usage.input_tokens or not estimate.input_tokens)
+        and (usage.output_tokens or not estimate.output_tokens)
+    )
+    return usage if usage is not None and is_possible else estimate
+
+
+def usage_document(usage: Usage) -> dict[str, int]:
+    """A ``usage`` object."""
+    return {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+    }
+
+
+def _count(value: Any) -> int | None:
+    return value if type(value) is int and 0 <= value <= _MAX_TOKENS else None
+
+
+def _detail(usage: dict[str, Any], group: str, name: str) -> int:
+    details = usage.get(group)
+    value = details.get(name) if isinstance(details, dict) else None
+    return _count(value) or 0
