@@ -13,11 +13,12 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from services.gateway.app import GatewayApp, Routes
 from services.gateway.asgi import Handler
+from services.gateway.desk import Desk, InferenceMetrics
 from services.gateway.front_door.door import FrontDoor
 from services.gateway.front_door.limits import FrontDoorLimits
 from services.gateway.front_door.server import ServerHooks, serve, stop_on_signals
 from services.gateway.health_api import HealthApi
-from services.gateway.inference import Desk, InferenceMetrics, inference
+from services.gateway.inference import inference
 from services.gateway.models_api import ModelsApi
 from services.gateway.openapi import openapi_handler
 from services.gateway.replies import Replies

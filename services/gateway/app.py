@@ -9,6 +9,8 @@ from services.gateway.asgi import BodyLost, Handler, Receive, Request, Scope, Se
 from services.shared.domain.errors import PublicError
 
 _MAX_PARAMETER = 256
+_READ_LIKE = {"HEAD": "GET"}
+"""Methods answered like another one; the front door leaves the body away."""
 
 
 class Routes(msgspec.Struct, frozen=True, kw_only=True):
@@ -16,7 +18,7 @@ class Routes(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         exact: By whole path.
-        below: By path up to and with a final slash; what follows is one parameter.
+        below: By path up to and with a final slash; all that follows is one parameter.
     """
 
     exact: Mapping[str, Mapping[str, Handler]]
@@ -43,9 +45,10 @@ class GatewayApp:
                 send, PublicError(code="not_found", message=message), request_id=request.id
             )
             return
-        handler = handlers.get(scope["method"])
+        method: str = scope["method"]
+        handler = handlers.get(_READ_LIKE.get(method, method))
         if handler is None:
-            allowed = ", ".join(sorted(handlers))
+            allowed = ", ".join(sorted(_methods(handlers)))
             error = PublicError(
                 code="method_not_allowed", message=f"This path takes {allowed}, not this method."
             )
@@ -61,9 +64,13 @@ class GatewayApp:
         handlers = self._routes.exact.get(path)
         if handlers is not None:
             return handlers
-        parent, _, last = path.rpartition("/")
-        handlers = self._routes.below.get(f"{parent}/")
-        if handlers is None or not 0 < len(last) <= _MAX_PARAMETER:
-            return None
-        request.parameters = (unquote(last),)
-        return handlers
+        for parent, handlers in self._routes.below.items():
+            if path.startswith(parent) and 0 < len(path) - len(parent) <= _MAX_PARAMETER:
+                request.parameters = (unquote(path[len(parent) :]),)
+                return handlers
+        return None
+
+
+def _methods(handlers: Mapping[str, Handler]) -> set[str]:
+    """Every method that a path takes."""
+    return {*handlers, *(name for name, like in _READ_LIKE.items() if like in handlers)}

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
+from services.gateway.front_door.exchange import Exchange
 from services.shared.domain.errors import PublicError, error_document
 from services.shared.domain.terminal import retry_headers
 
@@ -36,6 +37,12 @@ class Request:
         self.id = request_id
         self.parameters: tuple[str, ...] = ()
         self._headers: dict[bytes, bytes] | None = None
+
+    @property
+    def exchange(self) -> Exchange | None:
+        """The front door's side of the request; None under another server."""
+        exchange: Exchange | None = self.scope.get("millrace.exchange")
+        return exchange
 
     @property
     def headers(self) -> dict[bytes, bytes]:

@@ -54,13 +54,11 @@ class View(msgspec.Struct):
         run: The run that is the stream; None = none yet.
         attempt: The attempt that is the stream.
         next_seq: The chunk that has to come next.
-        has_rival: Another run has begun to answer: this one's process may be gone.
     """
 
     run: str | None = None
     attempt: int = 0
     next_seq: int = 0
-    has_rival: bool = False
 
 
 class Take(msgspec.Struct, frozen=True):
@@ -69,15 +67,19 @@ class Take(msgspec.Struct, frozen=True):
     is_last: bool
 
 
-class Ignore(msgspec.Struct, frozen=True):
-    """The chunk was seen before, or belongs to another attempt."""
+class Repeated(msgspec.Struct, frozen=True):
+    """The chunk was taken before."""
+
+
+class Rival(msgspec.Struct, frozen=True):
+    """The chunk belongs to another run or attempt: the process of this one may be gone."""
 
 
 class Gap(msgspec.Struct, frozen=True):
     """Chunks are missing: the stream cannot go on."""
 
 
-def accept(view: View, chunk: ResultChunk) -> Take | Ignore | Gap:
+def accept(view: View, chunk: ResultChunk) -> Take | Repeated | Rival | Gap:
     """Take the next chunk of the answer; in log order, the first attempt with output is it.
 
     Args:
@@ -89,10 +91,9 @@ def accept(view: View, chunk: ResultChunk) -> Take | Ignore | Gap:
             return Gap()
         view.run, view.attempt = chunk.run, chunk.attempt
     elif (view.run, view.attempt) != (chunk.run, chunk.attempt):
-        view.has_rival = True
-        return Ignore()
+        return Rival()
     if chunk.seq < view.next_seq:
-        return Ignore()
+        return Repeated()
     if chunk.seq > view.next_seq:
         return Gap()
     view.next_seq += 1

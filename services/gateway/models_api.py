@@ -7,6 +7,7 @@ import msgspec
 
 from services.gateway.asgi import Request, Send, rendered_headers, send_error, send_whole
 from services.gateway.decide import authenticate
+from services.shared.domain.admission.common_fields import model
 from services.shared.domain.configuration import Model, VirtualKey
 from services.shared.domain.errors import PublicError
 from services.shared.domain.name_patterns import NamePatterns, is_pattern, matches_any
@@ -53,7 +54,7 @@ class ModelsApi:
             return
         name = request.parameters[0]
         allowed = not key.models or matches_any(name, key.models)
-        if not allowed or self._patterns.find(name) is None:
+        if not allowed or model(name) is not None or self._patterns.find(name) is None:
             message = "The model does not exist or you do not have access to it."
             error = PublicError(code="model_not_found", message=message, param="model")
             await send_error(send, error, request_id=request.id)

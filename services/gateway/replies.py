@@ -4,13 +4,17 @@ import asyncio
 import logging
 from collections import deque
 
-from services.gateway.decide import Gap, Take, View, accept
+from services.gateway.decide import Gap, Repeated, Rival, Take, View, accept
 from services.shared.codec.records import decode_record
 from services.shared.domain.errors import PoisonRecord, PublicError, error_document
 from services.shared.domain.events import ChunkKind, ResultChunk
+from services.shared.domain.terminal import retry_headers
 
 _LOG = logging.getLogger(__name__)
-_MAX_WAITING_CHUNKS = 10_000
+MAX_WAITING_CHUNKS = 10_000
+MAX_WAITING_BYTES = 4 * 1024 * 1024
+"""What one slow reader may make this process hold; a single larger chunk passes all the same."""
+
 RIVAL_GRACE_S = 2.0
 """How long a silent run is waited for once another one has begun to answer."""
 
@@ -18,20 +22,42 @@ _CUT = PublicError(
     code="stream_interrupted",
     message="The answer was cut off inside the gateway. Ask again.",
 )
+_OVERRUN = PublicError(
+    code="stream_interrupted",
+    message="The answer came faster than it was read, so it is cut off. Ask again, and read on.",
+)
+_ORPHANED = PublicError(
+    code="stream_interrupted",
+    message="The process that was answering is gone; the answer is cut off. Ask again.",
+)
+
+
+class Abandoned(Exception):
+    """Nobody waits for the answer any more. Not retriable."""
 
 
 class Waiter:
     """The chunks of one request, in order, each once."""
 
-    __slots__ = ("_arrived", "_chunks", "_is_over", "_view", "rival_since_s")
+    __slots__ = (
+        "_arrived",
+        "_chunks",
+        "_is_abandoned",
+        "_is_over",
+        "_orphan_timer",
+        "_view",
+        "_waiting_bytes",
+    )
 
     def __init__(self) -> None:
         """Wait for the first chunk."""
         self._view = View()
         self._chunks: deque[ResultChunk] = deque()
+        self._waiting_bytes = 0
         self._arrived: asyncio.Future[None] | None = None
         self._is_over = False
-        self.rival_since_s: float | None = None
+        self._is_abandoned = False
+        self._orphan_timer: asyncio.TimerHandle | None = None
 
     def put(self, chunk: ResultChunk) -> None:
         """Take a chunk from the log."""
@@ -39,20 +65,27 @@ class Waiter:
             return
         match accept(self._view, chunk):
             case Take(is_last=is_last):
-                self._is_over = is_last
-                self.rival_since_s = None
-                self._add(chunk)
+                self._expect_no_end()
+                if self._is_full(chunk):
+                    self.end(_OVERRUN)
+                else:
+                    self._is_over = is_last
+                    self._add(chunk)
+            case Rival():
+                if self._orphan_timer is None:
+                    loop = asyncio.get_running_loop()
+                    self._orphan_timer = loop.call_later(RIVAL_GRACE_S, self.end, _ORPHANED)
             case Gap():
                 self.end(_CUT)
-            case _:
-                if self._view.has_rival and self.rival_since_s is None:
-                    self.rival_since_s = asyncio.get_running_loop().time()
-        if len(self._chunks) > _MAX_WAITING_CHUNKS:
-            self.end(_CUT)
+            case Repeated():
+                pass
 
     def end(self, error: PublicError) -> None:
-        """End the wait with an error of our own."""
+        """End the answer with an error of our own, unless it has ended."""
+        if self._is_over:
+            return
         self._is_over = True
+        self._expect_no_end()
         self._add(
             ResultChunk(
                 request_id="",
@@ -61,31 +94,53 @@ class Waiter:
                 kind=ChunkKind.ERROR.value,
                 payload=error_document(error),
                 status=error.meaning.status,
+                headers=retry_headers(error),
             )
         )
+
+    def abandon(self) -> None:
+        """Wait no longer: whoever wanted the answer is gone."""
+        self._is_over = self._is_abandoned = True
+        self._expect_no_end()
+        self._chunks.clear()
+        self._wake()
 
     async def next(self, *, timeout_s: float) -> ResultChunk:
         """The next chunk.
 
         Raises:
             TimeoutError: None came in time.
+            Abandoned: Nobody wants it any more.
         """
-        if not self._chunks:
+        if not self._chunks and not self._is_abandoned:
             self._arrived = asyncio.get_running_loop().create_future()
             async with asyncio.timeout(timeout_s):
                 await self._arrived
-        return self._chunks.popleft()
+        if self._is_abandoned:
+            raise Abandoned
+        chunk = self._chunks.popleft()
+        self._waiting_bytes -= len(chunk.payload)
+        return chunk
 
-    @property
-    def is_orphaned(self) -> bool:
-        """Whether the run that began the answer has fallen silent while another one answers."""
-        since_s = self.rival_since_s
-        return since_s is not None and asyncio.get_running_loop().time() - since_s > RIVAL_GRACE_S
+    def _is_full(self, chunk: ResultChunk) -> bool:
+        waiting_bytes = self._waiting_bytes + len(chunk.payload)
+        return len(self._chunks) >= MAX_WAITING_CHUNKS or (
+            bool(self._chunks) and waiting_bytes > MAX_WAITING_BYTES
+        )
 
     def _add(self, chunk: ResultChunk) -> None:
         self._chunks.append(chunk)
+        self._waiting_bytes += len(chunk.payload)
+        self._wake()
+
+    def _wake(self) -> None:
         if self._arrived is not None and not self._arrived.done():
             self._arrived.set_result(None)
+
+    def _expect_no_end(self) -> None:
+        if self._orphan_timer is not None:
+            self._orphan_timer.cancel()
+            self._orphan_timer = None
 
 
 class Replies:
@@ -107,7 +162,9 @@ class Replies:
 
     def forget(self, request_id: str) -> None:
         """Wait no longer."""
-        self._waiting.pop(request_id.encode(), None)
+        waiter = self._waiting.pop(request_id.encode(), None)
+        if waiter is not None:
+            waiter.abandon()
 
     def deliver(self, key: bytes, value: bytes) -> None:
         """Take a record of the reply partition; those of other instances' requests are passed."""

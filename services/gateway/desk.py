@@ -1,0 +1,65 @@
+"""What answering takes: the way in, the answers, the configuration, the time, the counters."""
+
+from collections.abc import Mapping
+
+import msgspec
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from services.gateway.replies import Replies
+from services.shared.domain.admission.limits import Limits
+from services.shared.domain.configuration import Model, VirtualKey
+from services.shared.domain.name_patterns import NamePatterns
+from services.shared.ports.clock import Clock
+from services.shared.ports.request_publisher import RequestPublisher
+from services.shared.telemetry.metrics import latency_histogram
+
+MS_PER_S = 1000
+
+
+class InferenceMetrics:
+    """What callers got."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Register the metrics."""
+        self.answers = Counter(
+            "millrace_http_answers",
+            "Answers to inference requests by operation, status and error code.",
+            ("operation", "status", "code"),
+            registry=registry,
+        )
+        self.duration: Histogram = latency_histogram(
+            "gen_ai_server_request_duration_seconds",
+            "From the request's head to the end of its answer.",
+            ("operation",),
+            registry,
+        )
+        self.first_token: Histogram = latency_histogram(
+            "gen_ai_server_time_to_first_token_seconds",
+            "From the request's head to the first output of a stream.",
+            ("operation",),
+            registry,
+        )
+
+
+class Desk(msgspec.Struct, frozen=True, kw_only=True):
+    """What answering takes.
+
+    Attributes:
+        publisher: The way into the pipeline.
+        replies: Where answers arrive.
+        keys: Virtual keys by id.
+        models: Models as callers see them.
+        limits: What a request may ask for.
+        reply_partition: Where this process reads answers.
+        clock: The time.
+        metrics: Where answers are counted.
+    """
+
+    publisher: RequestPublisher
+    replies: Replies
+    keys: Mapping[str, VirtualKey]
+    models: NamePatterns[Model]
+    limits: Limits
+    reply_partition: int
+    clock: Clock
+    metrics: InferenceMetrics
