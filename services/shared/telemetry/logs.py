@@ -45,10 +45,16 @@ class JsonFormatter(logging.Formatter):
 
 
 def set_up_logging(*, service: str, level: str) -> None:
-    """Send all logs of the process to stderr; libraries only from warnings on."""
+    """Send all logs of the process to stderr; libraries only from warnings on.
+
+    aiokafka reports each failed connection, up to a thousand times a second, and raises it as well;
+    the runtime logs what it raises, once, so its own lines are for ``debug`` only.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(service=service))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("services").setLevel(level.upper())
+    if level.lower() != "debug":
+        logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
