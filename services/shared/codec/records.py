@@ -31,6 +31,7 @@ RECORDS: Final[dict[str, type[Event]]] = {
         events.InferenceFinished,
         events.CacheEntry,
         events.CrashSuspected,
+        events.UsageWindow,
     )
 }
 """Every record that stands on a topic by itself, by its snake-case name."""

@@ -428,3 +428,140 @@ class CrashSuspected(Event, frozen=True, kw_only=True):
     offset: int
     group: str
     crashes: int
+
+
+class Sketch(Event, frozen=True, kw_only=True):
+    """How values are distributed: adds up with others, any quantile within 1 %.
+
+    Bucket ``i`` holds the values above ``g ** (i - 1)`` up to ``g ** i``, with g = 1.01 / 0.99;
+    bucket -1 holds zeros. ``2 * g ** i / (g + 1)`` is within 1 % of every value of its bucket.
+
+    Attributes:
+        count: Number of values.
+        total: Their sum, in the unit of the field that holds the sketch.
+        minimum: The smallest, in that unit.
+        maximum: The largest, in that unit.
+        buckets: Position of each bucket that holds values, ascending.
+        counts: Number of values in each of these buckets.
+    """
+
+    count: int = 0
+    total: int = 0
+    minimum: int = 0
+    maximum: int = 0
+    buckets: tuple[int, ...] = ()
+    counts: tuple[int, ...] = ()
+
+
+class ErrorCount(Event, frozen=True, kw_only=True):
+    """How many requests ended with one error in one service.
+
+    Attributes:
+        code: Stable code of the error.
+        fault: Whose fault: caller, policy, provider or gateway.
+        service: Stage that ended the request.
+        count: Number of requests.
+    """
+
+    code: str
+    fault: str
+    service: str
+    count: int
+
+
+class HopTimes(Event, frozen=True, kw_only=True):
+    """How long requests were on their way to a stage, and in it.
+
+    Attributes:
+        service: The stage.
+        waited: From the end of the stage before to the start of this one, thousandths of ms.
+        worked: From the start of this stage to its end, thousandths of ms.
+    """
+
+    service: str
+    waited: Sketch
+    worked: Sketch
+
+
+class UsageWindow(Event, frozen=True, kw_only=True):
+    """What one partition of ``inference-results`` holds of one window and one set of dimensions.
+
+    The newest record of a key counts; the partitions of a window are added up by its readers
+    (``services.shared.domain.usage_windows``). A request counts in the window in which it ended.
+
+    Attributes:
+        window_start: Start of the window, unix ms.
+        window_s: Its length, seconds: 10, 60, 3600 or 86400.
+        source_partition: Partition of ``inference-results`` that was counted; -1 = all together.
+        through_offset: Offset of the last record that was counted.
+        tenant: Whose requests; ``_other`` = of those beyond the number of tenants that are kept.
+        model: Model alias asked for. This and the dimensions below are ``_other`` for what is
+            beyond the number of combinations that are kept for a tenant.
+        provider: Provider that was called last; empty = none was called.
+        provider_model: The provider's own name of the model.
+        tier: Service tier.
+        feature: The caller's feature; empty = none.
+        operation: ``chat``, ``text_completion`` or ``embeddings``.
+        requests: Number of requests that ended.
+        completed: Number of those that got their answer.
+        failed: Number of those that got an error.
+        cancelled: Number of those that the caller gave up.
+        expired: Number of those that met their deadline.
+        streams: Number of those that asked for a stream.
+        exact_hits: Number of those answered by the exact cache.
+        semantic_hits: Number of those answered by the semantic cache.
+        cache_misses: Number of those that the cache had no answer for.
+        cache_bypasses: Number of those that did not ask the cache.
+        model_calls: Number of calls to providers.
+        failed_calls: Number of those calls that failed.
+        late: Number of requests counted in a later window: theirs was closed, or is not credible.
+        early: Number of requests counted in an earlier window: theirs lay in the future.
+        input_tokens: Input tokens of all calls, cached ones included.
+        output_tokens: Output tokens of all calls, reasoning included.
+        cached_input_tokens: Input tokens that providers served from their prompt caches.
+        reasoning_output_tokens: Output tokens spent on hidden reasoning.
+        estimated_calls: Number of calls whose tokens we counted, as the provider did not.
+        cost_nanousd: What all calls cost, nano-USD.
+        errors: Requests by error.
+        duration: From acceptance to the end, thousandths of ms.
+        first_chunk: From acceptance to the first output of a model, thousandths of ms.
+        batch_size: Members of the batches that requests were called in.
+        hops: Times by stage.
+    """
+
+    window_start: int
+    window_s: int
+    source_partition: int = -1
+    through_offset: int = -1
+    tenant: str = ""
+    model: str = ""
+    provider: str = ""
+    provider_model: str = ""
+    tier: str = ""
+    feature: str = ""
+    operation: str = ""
+    requests: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    expired: int = 0
+    streams: int = 0
+    exact_hits: int = 0
+    semantic_hits: int = 0
+    cache_misses: int = 0
+    cache_bypasses: int = 0
+    model_calls: int = 0
+    failed_calls: int = 0
+    late: int = 0
+    early: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_input_tokens: int = 0
+    reasoning_output_tokens: int = 0
+    estimated_calls: int = 0
+    cost_nanousd: int = 0
+    errors: tuple[ErrorCount, ...] = ()
+    duration: Sketch = Sketch()
+    first_chunk: Sketch = Sketch()
+    batch_size: Sketch = Sketch()
+    hops: tuple[HopTimes, ...] = ()

@@ -1,0 +1,288 @@
+"""Folding a topic into a table: takes records, and makes durable what they changed.
+
+Faust delivers, keeps the table's changelog and recovers it. What is exact here does not rest on
+what Faust commits, but on the order of the writes (``services.shared.ports.folding``): one round
+after the other, each ending with the position, and reading that goes on from there.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from aiokafka.structs import ConsumerRecord
+from faust.types import TP, EventT, Message
+
+from services.shared.domain.errors import MustStop, PoisonRecord
+from services.shared.domain.events import Event
+from services.shared.ports.clock import Clock
+from services.shared.ports.folding import Changes, Fold, Logged, PartitionFold
+from services.shared.stream.client import Raw
+from services.shared.stream.faust_app import BytesTable
+from services.shared.stream.intake import read
+from services.shared.stream.outbox import Fence, Outbox
+from services.shared.stream.poison import DeadLetters, PoisonLimit
+from services.shared.stream.source import Source
+from services.shared.telemetry.metrics import StageMetrics
+
+E = TypeVar("E", bound=Event)
+
+_LOG = logging.getLogger(__name__)
+_ROUND_S = 60.0
+"""What is not durable by then may never be: a fresh process looks how far it came."""
+
+_SUSPECT_S = 5.0
+
+
+Seek = Callable[[TP, int], Awaitable[None]]
+"""Makes a partition go on from an offset."""
+
+
+class _Open(msgspec.Struct, Generic[E]):
+    """A partition that is folded here.
+
+    Attributes:
+        fold: Its part of the table.
+        gap: Expected offset, the offset that came instead, and when, while that is looked into.
+    """
+
+    fold: PartitionFold[E]
+    gap: tuple[int, int, float] | None = None
+
+
+class Reach(msgspec.Struct, frozen=True):
+    """What folding works with.
+
+    Attributes:
+        outbox: To write records with.
+        table: The table.
+        fence: Whether this process may write.
+        clock: The time.
+        metrics: What is measured.
+    """
+
+    outbox: Outbox
+    table: BytesTable
+    fence: Fence
+    clock: Clock
+    metrics: StageMetrics
+
+
+class Folding(Generic[E]):
+    """The partitions that are folded by this process."""
+
+    def __init__(self, *, source: Source, fold: Fold[E], reach: Reach, seek: Seek) -> None:
+        """Start with no partition.
+
+        Args:
+            source: What is read.
+            fold: Opens partitions.
+            reach: What it works with.
+            seek: Makes a partition go on from an offset.
+        """
+        self._source = source
+        self._fold = fold
+        self._reach = reach
+        self._seek = seek
+        self._partitions: dict[int, _Open[E]] = {}
+        self._dead_letters = DeadLetters(source=source, outbox=reach.outbox, metrics=reach.metrics)
+        self._limit = PoisonLimit(topic=source.topic)
+        self._round = asyncio.Lock()
+        self._changed = asyncio.Event()
+        self._taken = 0
+
+    # -- partitions ------------------------------------------------------------------------------
+
+    def positions(self) -> Mapping[TP, int]:
+        """Where each partition goes on."""
+        return {
+            TP(self._source.topic, partition): opened.fold.next_offset
+            for partition, opened in self._partitions.items()
+        }
+
+    def open(self, partitions: frozenset[int]) -> None:
+        """Take over partitions as the recovered table has them; others are let go."""
+        entries: dict[int, list[tuple[bytes, bytes]]] = {}
+        for key, value in self._reach.table.items():
+            partition = self._fold.partition_of(key)
+            if partition in partitions:
+                entries.setdefault(partition, []).append((key, value))
+            else:
+                self._reach.table.forget(key)
+        self._partitions = {
+            partition: _Open(self._fold.open(partition, entries.get(partition, ())))
+            for partition in sorted(partitions)
+        }
+        self._changed.set()  # what was recovered may be due at once
+
+    async def close(self) -> None:
+        """Make durable what there is, and let go of all partitions."""
+        if self._partitions:
+            await self.write()
+        self._partitions = {}
+
+    # -- records ---------------------------------------------------------------------------------
+
+    async def take(self, event: EventT) -> None:
+        """Fold a delivered record; never raises, as Faust would pass the record over."""
+        message = event.message
+        opened = self._partitions.get(message.partition)
+        if opened is None or not await self._follows(opened, message):
+            return
+        try:
+            poison = self._take(opened.fold, message)
+            if poison is not None:
+                raw, why = poison
+                self._limit.poison()
+                await self._dead_letters.bury(raw, why, ())
+                self._skip(opened.fold, message.offset)
+        except Exception as error:  # noqa: BLE001  # the record stays unfolded, the process ends
+            self._reach.outbox.give_up(
+                error if isinstance(error, MustStop) else MustStop(f"folding failed: {error!r}")
+            )
+
+    def _take(self, fold: PartitionFold[E], message: Message) -> tuple[Raw, PoisonRecord] | None:
+        """Fold a record; returns the record and why where it cannot be."""
+        if message.value is None:  # a tombstone means nothing here
+            self._reach.metrics.skipped(self._source.topic)
+            self._skip(fold, message.offset)
+            return None
+        raw = _raw(message)
+        taken = read(raw, self._source, reply_partitions=0)
+        if taken.poison is not None:
+            return raw, taken.poison
+        logged = Logged(taken.event, raw.offset, raw.timestamp)
+        try:
+            fold.take(logged, now_s=self._reach.clock.monotonic_s())  # type: ignore[arg-type]
+        except PoisonRecord as poison:
+            return raw, poison
+        except Exception as error:
+            _LOG.exception("a record that cannot be folded", extra={"offset": raw.offset})
+            return raw, PoisonRecord("processing_failed", repr(error))
+        self._limit.good()
+        self._note_change()
+        return None
+
+    def _skip(self, fold: PartitionFold[E], offset: int) -> None:
+        fold.skip(offset, now_s=self._reach.clock.monotonic_s())
+        self._note_change()
+
+    def _note_change(self) -> None:
+        self._taken += 1
+        if not self._changed.is_set():
+            self._changed.set()
+
+    async def _follows(self, opened: _Open[E], message: Message) -> bool:
+        """Whether a record is the next one, or one of before.
+
+        Where offsets are left out, the log may hold no record there (transactions, retention), or
+        Faust may have lost some in a rebalance: the partition is read again from the expected
+        offset, and only what then comes first is believed.
+        """
+        expected, offset = opened.fold.next_offset, message.offset
+        if offset <= expected:
+            opened.gap = None
+            return True
+        now_s = self._reach.clock.monotonic_s()
+        if opened.gap is not None:
+            expected_then, offset_then, at_s = opened.gap
+            if (expected_then, offset_then) == (expected, offset):
+                opened.gap = None
+                return True
+            if now_s - at_s < _SUSPECT_S:
+                return False
+        opened.gap = (expected, offset, now_s)
+        await self._seek(TP(message.topic, message.partition), expected)
+        return False
+
+    # -- rounds ----------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Write whenever something is due, until cancelled.
+
+        Raises:
+            MustStop: The process may not go on.
+        """
+        while True:
+            due_s = self._due_s()
+            wait_s = None if due_s is None else due_s - self._reach.clock.monotonic_s()
+            if wait_s is None:
+                self._changed.clear()
+                await self._changed.wait()
+            elif wait_s <= 0:
+                await self.write()
+            elif self._changed.is_set():  # nothing that comes now is due earlier
+                await asyncio.sleep(wait_s)
+            else:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), wait_s)
+
+    async def write(self) -> None:
+        """Make durable what changed: one round.
+
+        Raises:
+            MustStop: It is not known what became durable, or this process may not write.
+        """
+        async with self._round:
+            await self._reach.fence.pass_through()
+            self._reach.metrics.polled(self._source.topic, self._taken)
+            self._taken = 0
+            self._changed.clear()
+            now_s = self._reach.clock.monotonic_s()
+            changes = {
+                partition: opened.fold.changes(now_s=now_s)
+                for partition, opened in self._partitions.items()
+            }
+            try:
+                async with asyncio.timeout(_ROUND_S):
+                    await self._settle(changes)
+            except MustStop:
+                raise
+            except Exception as error:
+                raise MustStop(f"a round of writes failed: {error!r}") from error
+
+    async def _settle(self, changes: Mapping[int, Changes]) -> None:
+        table = self._reach.table
+        await _all(
+            table.write(partition, key, value)
+            for partition, change in changes.items()
+            for key, value in change.writes
+        )
+        sends = [
+            self._reach.outbox.send_and_wait(emit)
+            for change in changes.values()
+            for emit in change.emits
+        ]
+        await asyncio.gather(*sends)
+        await _all(
+            table.remove(partition, key)
+            for partition, change in changes.items()
+            for key in change.removals
+        )
+
+    def _due_s(self) -> float | None:
+        dues = (opened.fold.due_at_s() for opened in self._partitions.values())
+        return min((due_s for due_s in dues if due_s is not None), default=None)
+
+
+async def _all(written: Iterable[Awaitable[Any]]) -> None:
+    await asyncio.gather(*written)
+
+
+def _raw(message: Message) -> Raw:
+    """A delivered record as the rest of the runtime knows it; Faust keeps times in seconds."""
+    return ConsumerRecord(
+        topic=message.topic,
+        partition=message.partition,
+        offset=message.offset,
+        timestamp=round(message.timestamp * 1_000),
+        timestamp_type=message.timestamp_type,
+        key=message.key,
+        value=message.value,
+        checksum=message.checksum,
+        serialized_key_size=message.serialized_key_size,
+        serialized_value_size=message.serialized_value_size,
+        headers=message.headers or (),
+    )

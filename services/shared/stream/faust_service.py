@@ -1,0 +1,336 @@
+"""Runs a service that folds one topic into a Faust table as a process.
+
+Exit codes as in ``services.shared.stream.service``.
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import uvloop
+from faust.types import TP
+from prometheus_client import CollectorRegistry
+
+from services.shared.codec.records import RECORDS
+from services.shared.codec.topics import packaged_topics
+from services.shared.domain.errors import InvalidConfiguration, MustStop
+from services.shared.domain.settings import ServiceSettings
+from services.shared.domain.topics import Topic
+from services.shared.ports.clock import Clock
+from services.shared.ports.folding import Fold
+from services.shared.stream.connecting import connected_producer, until_available
+from services.shared.stream.faust_app import BytesTable, TableApp, consume
+from services.shared.stream.faust_changelog import CHANGELOG_CONFIG, prepare_changelog
+from services.shared.stream.faust_folding import Folding, Reach
+from services.shared.stream.faust_transport import Clients
+from services.shared.stream.kafka_log import KafkaConnection, KafkaLog
+from services.shared.stream.outbox import Fence, Outbox
+from services.shared.stream.service import (
+    EXIT_CONFIGURATION,
+    EXIT_MUST_STOP,
+    connection_from,
+    written_topics,
+)
+from services.shared.stream.slots import Slot
+from services.shared.stream.source import Source
+from services.shared.telemetry.logs import set_up_logging
+from services.shared.telemetry.metrics import StageMetrics
+from services.shared.telemetry.probes import serve_probes
+
+_LOG = logging.getLogger(__name__)
+_TICK_S = 1.0
+_STUCK_S = 5.0
+_UNCONFIRMED_RATIO = 0.45  # of a session; heartbeats come four times in one
+_LAST_ROUND_S = 3.0
+_LEAVE_S = 4.0
+
+Build = Callable[[CollectorRegistry], Fold[Any]]
+
+
+class FoldStage(msgspec.Struct, frozen=True, kw_only=True):
+    """A service that folds one topic into a table.
+
+    Attributes:
+        service: Its name: consumer group, metrics, logs.
+        topic: What it reads.
+        table: Name of the table; the changelog is ``<service>-<table>-changelog``.
+        build: Makes its processor.
+    """
+
+    service: str
+    topic: Topic
+    table: str
+    build: Build
+
+    @property
+    def changelog(self) -> str:
+        """Name of the changelog topic, as Faust makes it."""
+        return f"{self.service}-{self.table}-changelog"
+
+
+class FoldRuntime:
+    """One such service over one Kafka.
+
+    Attributes:
+        stopping: Set it to end ``run``.
+        metrics: What is measured.
+    """
+
+    def __init__(
+        self,
+        *,
+        stage: FoldStage,
+        connection: KafkaConnection,
+        clock: Clock,
+        instance_id: str | None,
+    ) -> None:
+        """Prepare; ``run`` does the rest.
+
+        Args:
+            stage: The service.
+            connection: Where Kafka is.
+            clock: The time.
+            instance_id: Static member of the group; None = a dynamic one.
+        """
+        self.stopping = asyncio.Event()
+        self.metrics = StageMetrics(CollectorRegistry())
+        self._stage = stage
+        self._connection = connection
+        self._clock = clock
+        self._fence = Fence(clock=clock, session_timeout_s=connection.session_timeout_s)
+        self._fatal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._clients = Clients(connection, instance_id=instance_id, positions=self._positions)
+        self._app: TableApp | None = None
+        self._folding: Folding[Any] | None = None
+        self._is_recovered = False
+        self.metrics.observe(in_flight=int, lag=self._lag)
+
+    async def run(self) -> None:
+        """Fold until ``stopping`` is set, and make durable what was folded.
+
+        Raises:
+            MustStop: The process may not go on and must not write any more.
+            InvalidConfiguration: The table does not belong to the topic.
+        """
+        async with AsyncExitStack() as stack:
+            ticker = asyncio.create_task(self._tick())
+            stack.push_async_callback(_cancel, ticker)
+            outbox = await self._connect(stack)
+            partitions = await until_available(
+                partial(
+                    prepare_changelog,
+                    self._connection,
+                    source=self._stage.topic,
+                    changelog=self._stage.changelog,
+                ),
+                stop=self.stopping,
+            )
+            if outbox is None or partitions is None:
+                return
+            app, folding = self._make(outbox, partitions)
+            runs = [asyncio.create_task(work) for work in (app.start(), folding.run())]
+            try:
+                await self._until_stopped(ticker, runs[1], app)
+                await self._end(app, folding)
+            finally:
+                for task in runs:
+                    await _cancel(task)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the event loop still turns."""
+        return self._fence.silence_s < _STUCK_S
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it works: its table is recovered and the coordinator says it is a member."""
+        silent_s = self._clock.monotonic_s() - self._clients.membership.confirmed_at_s
+        return self._is_recovered and silent_s < (
+            self._connection.session_timeout_s * _UNCONFIRMED_RATIO
+        )
+
+    # -- starting --------------------------------------------------------------------------------
+
+    async def _connect(self, stack: AsyncExitStack) -> Outbox | None:
+        log = KafkaLog(self._connection, topics=written_topics(packaged_topics()))
+        producer = await connected_producer(log, stop=self.stopping)
+        if producer is None:
+            return None
+        stack.push_async_callback(producer.stop)
+        stack.callback(self._fence.shut, MustStop("the process is ending"))
+        return Outbox(
+            service=self._stage.service,
+            producer=producer,
+            clock=self._clock,
+            fence=self._fence,
+            on_fatal=self._give_up,
+        )
+
+    def _make(self, outbox: Outbox, partitions: int) -> tuple[TableApp, Folding[Any]]:
+        stage = self._stage
+        app = self._app = TableApp(stage.service, clients=self._clients, partitions=partitions)
+        table = BytesTable(
+            app,
+            name=stage.table,
+            partitions=partitions,
+            config=CHANGELOG_CONFIG,
+            on_recover=self._recovered,
+        )
+        folding = self._folding = Folding(
+            source=_source_of(stage),
+            fold=stage.build(self.metrics.registry),
+            reach=Reach(outbox, table, self._fence, self._clock, self.metrics),
+            seek=app.seek,
+        )
+        consume(app, stage.topic, folding.take)
+        app.on_partitions_revoked.connect(self._revoked)
+        self._fence.watch(self._clients.membership)
+        return app, folding
+
+    # -- rebalances ------------------------------------------------------------------------------
+
+    async def _recovered(self) -> None:
+        """Faust has read the changelog: fold on from there."""
+        assert self._app is not None
+        assert self._folding is not None
+        owned = frozenset(
+            tp.partition for tp in self._app.consumer.assignment() if tp.topic == self._stage.topic
+        )
+        self._folding.open(owned)
+        _LOG.info("folding", extra={"partitions": sorted(owned)})
+        if not self._is_recovered:
+            gc.collect()
+            gc.freeze()
+        self._is_recovered = True
+
+    async def _revoked(self, _app: TableApp, revoked: set[TP], **_: Any) -> None:
+        assert self._folding is not None
+        try:
+            async with asyncio.timeout(_LAST_ROUND_S):
+                await self._folding.close()
+        except (MustStop, TimeoutError) as error:
+            self._give_up(MustStop(f"partitions are lost before they were written: {error!r}"))
+
+    def _positions(self) -> Mapping[TP, int]:
+        return {} if self._folding is None else self._folding.positions()
+
+    # -- running and ending ----------------------------------------------------------------------
+
+    async def _until_stopped(
+        self, ticker: "asyncio.Task[None]", rounds: "asyncio.Task[None]", app: TableApp
+    ) -> None:
+        told = asyncio.create_task(self.stopping.wait())
+        crashed = asyncio.create_task(app.crash_told())
+        try:
+            watched = (self._fatal, ticker, rounds, crashed, told)
+            await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+            for future in watched:
+                if future.done():
+                    future.result()
+        finally:
+            await _cancel(told)
+            await _cancel(crashed)
+
+    async def _end(self, app: TableApp, folding: Folding[Any]) -> None:
+        self._is_recovered = False
+        async with asyncio.timeout(_LAST_ROUND_S):
+            await folding.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LEAVE_S):
+                await app.stop()
+
+    async def _tick(self) -> None:
+        while True:
+            self._fence.tick()
+            await asyncio.sleep(_TICK_S)
+
+    def _give_up(self, why: Exception) -> None:
+        if not self._fatal.done():
+            self._fatal.set_exception(why)
+
+    def _lag(self) -> Mapping[tuple[str, str], float]:
+        if self._app is None or not self._is_recovered:
+            return {}
+        lags = {}
+        for tp, position in self._positions().items():
+            end = self._app.consumer.highwater(tp)
+            if end is not None:
+                lags[tp.topic, str(tp.partition)] = float(max(0, end - position))
+        return lags
+
+
+def _source_of(stage: FoldStage) -> Source:
+    spec = packaged_topics()[stage.topic]
+    return Source(
+        topic=stage.topic,
+        event_type=RECORDS[spec.record],
+        group=stage.service,
+        lane=0,
+        is_public=spec.is_public,
+        dlq=spec.dlq,
+    )
+
+
+async def _cancel(task: "asyncio.Task[Any]") -> None:
+    """Cancel a task and wait for it; what it raised was told before or comes too late."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def run_fold_stage(stage: FoldStage, settings: ServiceSettings, *, clock: Clock) -> None:
+    """Run a service that folds as this process; returns by ``sys.exit``."""
+    set_up_logging(service=stage.service, level=settings.log_level)
+    try:
+        uvloop.run(_main(stage, settings, clock))
+    except InvalidConfiguration as error:
+        _LOG.error("%s", error)
+        sys.exit(EXIT_CONFIGURATION)
+    sys.exit(0)
+
+
+async def _main(stage: FoldStage, settings: ServiceSettings, clock: Clock) -> None:
+    slot = None
+    if settings.data:
+        slot = Slot.hold(
+            data=Path(settings.data),
+            service=stage.service,
+            ordinal=settings.slot,
+            now_ms=clock.now_ms(),
+        )
+    runtime = FoldRuntime(
+        stage=stage,
+        connection=connection_from(settings, client_id=f"{stage.service}-{settings.slot}"),
+        clock=clock,
+        instance_id=slot and f"{slot.name}-p0",
+    )
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, runtime.stopping.set)
+    if settings.metrics_port >= 0:
+        serve_probes(
+            host=settings.metrics_host,
+            port=settings.metrics_port,
+            registry=runtime.metrics.registry,
+            is_live=lambda: runtime.is_alive,
+            is_ready=lambda: runtime.is_ready,
+        )
+    try:
+        await runtime.run()
+    except MustStop as error:
+        _LOG.critical("stopping without another write: %s", error)
+        if slot is not None:
+            slot.release()  # nothing crashed
+        logging.shutdown()
+        os._exit(EXIT_MUST_STOP)
+    if slot is not None:
+        slot.release()

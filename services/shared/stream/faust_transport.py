@@ -1,0 +1,119 @@
+"""Faust's way to Kafka, with the project's own clients: their security, and what they promise.
+
+Faust would read uncommitted records, write without idempotence, and go on from the offsets that
+its group committed; the table knows better (``services.shared.ports.folding``).
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+from services.shared.stream.client import MAX_RECORD_BYTES
+from services.shared.stream.kafka_consumer import WatchedMembership
+from services.shared.stream.kafka_log import KafkaConnection
+
+_FETCH_WAIT_MS = 1_500
+_HEARTBEATS_A_SESSION = 4
+_NEVER_IDLE_MS = 24 * 3600 * 1000
+
+Positions = Callable[[], Mapping[TP, int]]
+"""Says where each open partition of a source goes on."""
+
+
+class Clients:
+    """What the clients of one application are made with.
+
+    Attributes:
+        connection: Where Kafka is.
+        instance_id: Static member of the group; None = a dynamic one.
+        positions: Where partitions go on.
+        membership: Its standing in the group.
+    """
+
+    def __init__(
+        self, connection: KafkaConnection, *, instance_id: str | None, positions: Positions
+    ) -> None:
+        """Remember them."""
+        self.connection = connection
+        self.instance_id = instance_id
+        self.positions = positions
+        self.membership = WatchedMembership()
+
+
+class _Thread(driver.AIOKafkaConsumerThread):
+    """The thread that Faust consumes on."""
+
+    clients: Clients
+
+    def _create_worker_consumer(self, _transport: object) -> AIOKafkaConsumer:
+        clients, conf = self.clients, self.app.conf
+        session_ms = int(clients.connection.session_timeout_s * 1000)
+        self._assignor = self.app.assignor
+        return AIOKafkaConsumer(
+            **{
+                **clients.connection.options(),
+                **clients.connection.fetch_options(),
+                "fetch_max_wait_ms": _FETCH_WAIT_MS,
+                "group_id": conf.id,
+                "group_instance_id": clients.instance_id,
+                "partition_assignment_strategy": [self._assignor],
+                "auto_offset_reset": "earliest",
+                "enable_auto_commit": False,
+                "max_poll_records": conf.broker_max_poll_records,
+                "max_poll_interval_ms": _NEVER_IDLE_MS,
+                "session_timeout_ms": session_ms,
+                "heartbeat_interval_ms": session_ms // _HEARTBEATS_A_SESSION,
+            }
+        )
+
+    async def on_start(self) -> None:
+        """Connect."""
+        await super().on_start()
+        self.clients.membership.watch(self._ensure_consumer()._coordinator)  # noqa: SLF001  # see there
+
+
+class Consumer(driver.Consumer):
+    """A member of the group that goes on where the table stands."""
+
+    clients: Clients
+
+    def _new_consumer_thread(self) -> _Thread:
+        return type("_Thread", (_Thread,), {"clients": self.clients})(
+            self, loop=self.loop, beacon=self.beacon
+        )
+
+    async def perform_seek(self) -> None:
+        """Stand where the table says; committed offsets only show others how far we are."""
+        await super().perform_seek()
+        for partition, offset in self.clients.positions().items():
+            await self.seek(partition, offset)
+            # Faust commits what follows without a gap on what is committed.
+            self._committed_offset[partition] = offset or None
+
+
+class Producer(driver.Producer):
+    """Writes the changelog: idempotent, acknowledged by all in-sync replicas."""
+
+    clients: Clients
+
+    def _new_producer(self, transactional_id: str | None = None) -> AIOKafkaProducer:
+        return AIOKafkaProducer(
+            **self.clients.connection.options(),
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=0,
+            max_request_size=MAX_RECORD_BYTES,
+            transactional_id=transactional_id,
+        )
+
+
+def transport_type(clients: Clients) -> type[driver.Transport]:
+    """A transport whose consumers and producers are made with these."""
+    members: dict[str, Any] = {
+        "Consumer": type("Consumer", (Consumer,), {"clients": clients}),
+        "Producer": type("Producer", (Producer,), {"clients": clients}),
+    }
+    return type("Transport", (driver.Transport,), members)
