@@ -105,9 +105,7 @@ def wanted_topics(
     return wanted
 
 
-def plan_changes(
-    wanted: list[TopicState], existing: Mapping[str, TopicState]
-) -> list[TopicChange]:
+def plan_changes(wanted: list[TopicState], existing: Mapping[str, TopicState]) -> list[TopicChange]:
     """Compare what is declared with what is there.
 
     Raises:

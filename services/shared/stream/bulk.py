@@ -117,9 +117,7 @@ class BulkReader:
         """Disconnect."""
         self._consumer.close()
 
-    def _find(
-        self, topic: str, position: Position
-    ) -> tuple[dict[int, int], list[TopicPartition]]:
+    def _find(self, topic: str, position: Position) -> tuple[dict[int, int], list[TopicPartition]]:
         metadata = self._consumer.list_topics(topic, timeout=_ANSWER_S).topics[topic]
         if metadata.error is not None:
             raise Unavailable("kafka", f"topic {topic}: {metadata.error.str()}")

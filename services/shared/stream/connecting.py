@@ -17,9 +17,7 @@ _ANSWER_WITHIN_S = 2.0
 T = TypeVar("T")
 
 
-async def until_available(
-    connect: Callable[[], Awaitable[T]], *, stop: asyncio.Event
-) -> T | None:
+async def until_available(connect: Callable[[], Awaitable[T]], *, stop: asyncio.Event) -> T | None:
     """Call until it does not raise ``Unavailable``; None when ``stop`` is set before that."""
     told = False
     stopped = asyncio.create_task(stop.wait())
