@@ -12,17 +12,13 @@ import uvloop
 from prometheus_client import CollectorRegistry, Gauge
 
 from services.gateway.app import GatewayApp, Routes
-from services.gateway.asgi import Handler
 from services.gateway.desk import Desk, InferenceMetrics
 from services.gateway.front_door.door import FrontDoor
 from services.gateway.front_door.limits import FrontDoorLimits
 from services.gateway.front_door.server import ServerHooks, serve, stop_on_signals
 from services.gateway.health_api import HealthApi
-from services.gateway.inference import inference
-from services.gateway.models_api import ModelsApi
-from services.gateway.openapi import openapi_handler
 from services.gateway.replies import Replies
-from services.gateway.requests_api import RequestsApi
+from services.gateway.routes import routes
 from services.gateway.settings import GatewaySettings
 from services.shared.adapters.environment import (
     configuration_from_environment,
@@ -33,9 +29,7 @@ from services.shared.adapters.secret_file import read_secret
 from services.shared.adapters.system_clock import SystemClock
 from services.shared.codec.topics import packaged_topics
 from services.shared.domain.admission.limits import limits_from_configuration
-from services.shared.domain.configuration import Configuration
 from services.shared.domain.errors import InvalidConfiguration, PublicError
-from services.shared.domain.events import Operation
 from services.shared.domain.ids import RANDOM_BYTES, new_request_id
 from services.shared.domain.name_patterns import NamePatterns
 from services.shared.domain.topics import Topic
@@ -55,7 +49,6 @@ from services.shared.telemetry.probes import serve_probes
 
 SERVICE = "gateway"
 _LOG = logging.getLogger("services.gateway")
-_MS_PER_S = 1000
 _LEAVING = PublicError(
     code="server_shutting_down",
     message="This gateway is shutting down. Ask again; another one answers.",
@@ -99,6 +92,7 @@ async def _run(settings: GatewaySettings, environ: Mapping[str, str]) -> None:
         health = _LogHealth()
         watching = asyncio.create_task(watch(reader, health.note))
         for task in (following, watching):
+            task.add_done_callback(lambda _: stop.set())  # without them nobody would be answered
             stack.push_async_callback(_ended, task)
         desk = Desk(
             publisher=KafkaRequestPublisher(
@@ -117,29 +111,30 @@ async def _run(settings: GatewaySettings, environ: Mapping[str, str]) -> None:
         )
         in_flight.set_function(lambda: replies.count)
         health_api = HealthApi(registry=registry, checks={"kafka": lambda: health.why})
-        routes = _routes(desk, configuration, KafkaRecordFinder(log, producer), health_api, clock)
+        finder = KafkaRecordFinder(log, producer)
+        table = routes(desk, models=configuration.models, finder=finder, health=health_api)
         if settings.metrics_port >= 0:
             serve_probes(
                 host=settings.metrics_host,
                 port=settings.metrics_port,
                 registry=registry,
                 is_live=lambda: True,
-                is_ready=lambda: not health.why,
+                is_ready=lambda: health_api.is_ready,
             )
         gc.freeze()
-        await _serve(settings, routes, health_api, desk, stop)
+        await _serve(settings, table, health_api, desk, stop)
 
 
 async def _serve(
     settings: GatewaySettings,
-    routes: Routes,
+    table: Routes,
     health_api: HealthApi,
     desk: Desk,
     stop: asyncio.Event,
 ) -> None:
     new_id = _request_ids(desk.clock, desk.reply_partition)
     await serve(
-        GatewayApp(routes, new_request_id=new_id),
+        GatewayApp(table, new_request_id=new_id),
         door=FrontDoor(limits=FrontDoorLimits(), new_request_id=new_id),
         address=(settings.gateway_host, settings.gateway_port),
         stop=stop,
@@ -155,42 +150,6 @@ async def _ended(task: "asyncio.Task[None]") -> None:
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
-
-
-def _routes(
-    desk: Desk,
-    configuration: Configuration,
-    finder: KafkaRecordFinder,
-    health: HealthApi,
-    clock: Clock,
-) -> Routes:
-    models = ModelsApi(
-        models=configuration.models,
-        keys=desk.keys,
-        created_s=int(clock.now_ms() / _MS_PER_S),
-    )
-    requests = RequestsApi(finder=finder, keys=desk.keys)
-
-    def ask(operation: Operation) -> dict[str, Handler]:
-        return {"POST": inference(operation, desk)}
-
-    return Routes(
-        exact={
-            "/v1/chat/completions": ask(Operation.CHAT),
-            "/v1/completions": ask(Operation.TEXT_COMPLETION),
-            "/v1/embeddings": ask(Operation.EMBEDDINGS),
-            "/v1/models": {"GET": models.list},
-            "/openapi.json": {"GET": openapi_handler()},
-            "/livez": {"GET": health.livez},
-            "/readyz": {"GET": health.readyz},
-            "/health": {"GET": health.health},
-            "/metrics": {"GET": health.metrics},
-        },
-        below={
-            "/v1/models/": {"GET": models.get},
-            "/v1/requests/": {"GET": requests.get},
-        },
-    )
 
 
 def _request_ids(clock: Clock, reply_partition: int) -> Callable[[], str]:

@@ -25,6 +25,11 @@ class HealthApi:
         """Shutdown begins: not ready any more."""
         self._is_leaving = True
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether requests can be accepted."""
+        return not self._wrong()
+
     async def livez(self, _request: Request, send: Send) -> None:
         """The process turns; depends on nothing else."""
         await send_whole(send, b"ok\n", content_type="text/plain")

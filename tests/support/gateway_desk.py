@@ -16,7 +16,14 @@ from services.shared.codec.records import encode_record
 from services.shared.domain.admission.limits import Limits
 from services.shared.domain.configuration import Model, ModelTarget, VirtualKey
 from services.shared.domain.errors import PublicError, Unavailable, error_document
-from services.shared.domain.events import ChunkKind, InferenceRequested, Operation, ResultChunk
+from services.shared.domain.events import (
+    CacheMissed,
+    ChunkKind,
+    InferenceFinished,
+    InferenceRequested,
+    Operation,
+    ResultChunk,
+)
 from services.shared.domain.ids import RANDOM_BYTES, new_request_id
 from services.shared.domain.keys import SECRET_BYTES, key_hash, new_key
 from services.shared.domain.name_patterns import NamePatterns
@@ -89,6 +96,27 @@ class FakePublisher:
         if self.is_away:
             raise Unavailable("kafka", "the test says so")
         self.published.append(request)
+
+
+class FakeFinder:
+    """What the topics know of one request."""
+
+    def __init__(
+        self, terminal: InferenceFinished | None = None, miss: CacheMissed | None = None
+    ) -> None:
+        """Know this much."""
+        self.terminal = terminal
+        self.miss = miss
+        self.asked: list[str] = []
+
+    async def find_terminal(self, request_id: str) -> InferenceFinished | None:
+        """The terminal record."""
+        self.asked.append(request_id)
+        return self.terminal
+
+    async def find_miss(self, _request_id: str) -> CacheMissed | None:
+        """What the cache passed on."""
+        return self.miss
 
 
 class FakeExchange:

@@ -43,6 +43,7 @@ async def test_a_needed_component_is_away() -> None:
     kafka = Kafka()
     api = api_of(kafka)
     kafka.why = "it does not answer"
+    assert not api.is_ready
     ready = await sent_by(api.readyz)
     assert (ready.status, ready.body) == (503, b"kafka: it does not answer\n")
     health = await sent_by(api.health)
@@ -56,6 +57,7 @@ async def test_shutdown_makes_it_unready_at_once() -> None:
     """A load balancer sends nothing more; it still lives."""
     api = api_of(Kafka())
     api.leave()
+    assert not api.is_ready
     assert (await sent_by(api.readyz)).body == b"server: shutting down\n"
     assert (await sent_by(api.livez)).status == 200
 

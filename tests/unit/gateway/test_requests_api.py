@@ -5,7 +5,7 @@ import pytest
 from services.gateway.asgi import Request
 from services.gateway.requests_api import RequestsApi
 from services.shared.domain.errors import Unavailable
-from services.shared.domain.events import CacheMissed, Failure, InferenceFinished
+from services.shared.domain.events import Failure, InferenceFinished
 from tests.support.example_events import finished, missed, requested
 from tests.support.fake_clock import START_MS
 from tests.support.gateway_desk import (
@@ -14,30 +14,10 @@ from tests.support.gateway_desk import (
     OTHER_KEY,
     REQUEST_ID,
     STRANGER_KEY,
+    FakeFinder,
     Sent,
     http_request,
 )
-
-
-class FakeFinder:
-    """What the topics know of one request."""
-
-    def __init__(
-        self, terminal: InferenceFinished | None = None, miss: CacheMissed | None = None
-    ) -> None:
-        """Know this much."""
-        self.terminal = terminal
-        self.miss = miss
-        self.asked: list[str] = []
-
-    async def find_terminal(self, request_id: str) -> InferenceFinished | None:
-        """The terminal record."""
-        self.asked.append(request_id)
-        return self.terminal
-
-    async def find_miss(self, _request_id: str) -> CacheMissed | None:
-        """What the cache passed on."""
-        return self.miss
 
 
 class AbsentFinder:
