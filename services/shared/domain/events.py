@@ -438,9 +438,9 @@ class Sketch(Event, frozen=True, kw_only=True):
 
     Attributes:
         count: Number of values.
-        total: Their sum, in the unit of the field that holds the sketch.
-        minimum: The smallest, in that unit.
-        maximum: The largest, in that unit.
+        total: Their sum, in the unit of the field: thousandths of ms, or members of a batch.
+        minimum: The smallest: thousandths of ms, or members of a batch.
+        maximum: The largest: thousandths of ms, or members of a batch.
         buckets: Position of each bucket that holds values, ascending.
         counts: Number of values in each of these buckets.
     """
