@@ -177,9 +177,13 @@ def test_pause_is_read_from_headers(headers: dict[str, str], expected_ms: int) -
 
 
 @pytest.mark.parametrize("usegmt", [True, False])
-@pytest.mark.parametrize(("ahead_s", "expected_ms"), [(30, 30_000), (-30, 0), (10**6, MAX_PAUSE_MS)])
+@pytest.mark.parametrize(
+    ("ahead_s", "expected_ms"), [(30, 30_000), (-30, 0), (10**6, MAX_PAUSE_MS)]
+)
 def test_pause_is_read_from_a_date(
-    ahead_s: int, expected_ms: int, usegmt: bool  # noqa: FBT001  # given by name
+    ahead_s: int,
+    expected_ms: int,
+    usegmt: bool,  # noqa: FBT001  # given by name
 ) -> None:
     """An HTTP date counts from now, in UTC whatever the machine's zone; one gone by is none."""
     at = datetime.fromtimestamp(NOW_MS / 1000 + ahead_s, tz=UTC)
