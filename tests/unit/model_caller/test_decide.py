@@ -130,13 +130,14 @@ def test_what_follows_a_failed_call(
     is_retriable=st.booleans(),
 )
 def test_nothing_is_repeated_that_must_not_be(
+    *,
     attempts_made: int,
     targets_left: int,
     remaining_ms: float,
     jitter: float,
     pause_ms: int,
-    has_output: bool,  # noqa: FBT001  # given by name
-    is_retriable: bool,  # noqa: FBT001
+    has_output: bool,
+    is_retriable: bool,
 ) -> None:
     """After output nothing is; waits fit into the time left; a fallback has somewhere to go."""
     followed = step(
@@ -181,9 +182,10 @@ def test_pause_is_read_from_headers(headers: dict[str, str], expected_ms: int) -
     ("ahead_s", "expected_ms"), [(30, 30_000), (-30, 0), (10**6, MAX_PAUSE_MS)]
 )
 def test_pause_is_read_from_a_date(
+    *,
     ahead_s: int,
     expected_ms: int,
-    usegmt: bool,  # noqa: FBT001  # given by name
+    usegmt: bool,
 ) -> None:
     """An HTTP date counts from now, in UTC whatever the machine's zone; one gone by is none."""
     at = datetime.fromtimestamp(NOW_MS / 1000 + ahead_s, tz=UTC)
@@ -261,7 +263,7 @@ def test_a_failure_without_a_status_may_be_repeated() -> None:
         pytest.param(failure("provider_timeout", ""), False, id="slow"),
     ],
 )
-def test_which_merged_calls_are_taken_apart(failed: CallFailed, expected: bool) -> None:  # noqa: FBT001
+def test_which_merged_calls_are_taken_apart(*, failed: CallFailed, expected: bool) -> None:
     """Those that one member may have spoilt; a provider that is down is not asked for each."""
     assert is_of_one_member(failed) is expected
 

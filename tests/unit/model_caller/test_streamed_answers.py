@@ -51,7 +51,7 @@ def without_annotations(document: dict[str, Any]) -> dict[str, Any]:
         pytest.param("chat", "sim-fast:no-usage", TOOLS, id="usage_is_missing_with_tools"),
         pytest.param("chat", "sim-fast:lie-usage=negative", {}, id="usage_is_negative"),
         pytest.param("chat", "sim-fast:lie-usage=zero", {}, id="usage_is_zero"),
-        pytest.param("chat", "sim-echo", {"content": "ü€😀"}, id="no_ascii"),
+        pytest.param("chat", "sim-fast:echo", {"content": "ü€😀"}, id="no_ascii"),
         pytest.param("text_completion", "sim-fast", {}, id="completion"),
         pytest.param("text_completion", "sim-fast", {"content": ["a", "b"]}, id="prompts"),
     ],
@@ -304,7 +304,12 @@ def test_logprobs_of_completions_may_be_about_the_word_index() -> None:
 
 def test_nulls_say_nothing() -> None:
     """Fields that some providers send as null leave no trace in the message."""
-    null = {"tool_calls": None, "function_call": None, "refusal": None, "audio": None}
+    null: dict[str, Any] = {
+        "tool_calls": None,
+        "function_call": None,
+        "refusal": None,
+        "audio": None,
+    }
     document = assembled(
         StreamedAnswer(request()),
         chunk(delta("a", role="assistant", **null)),
