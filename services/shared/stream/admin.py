@@ -138,7 +138,8 @@ def admin_client(bootstrap: str, options: Mapping[str, Any] | None = None) -> Ad
         bootstrap: ``host:port`` pairs of brokers.
         options: Further settings of librdkafka, e.g. for SASL and TLS.
     """
-    return AdminClient({"bootstrap.servers": bootstrap, **(options or {})})
+    quiet = {"log_level": 4}  # warnings, but not librdkafka's notes on itself
+    return AdminClient({"bootstrap.servers": bootstrap, **quiet, **(options or {})})
 
 
 def read_topics(client: AdminClient, names: list[str]) -> dict[str, TopicState]:
