@@ -23,6 +23,10 @@ from services.shared.domain.tracing import read_traceparent, request_context, tr
 
 _MAX_TRACESTATE_CHARS = 512
 _MAX_DIGITS = 12
+CLIENT_MARGIN_MS = 1_000
+"""A request outlives its client's patience by so much: the client's own timeout comes first, and
+what it does about it, e.g. ask again, is as it is used to."""
+
 _CACHE_HEADERS = (CACHE_CONTROL_HEADER, CACHE_NAMESPACE_HEADER)
 
 
@@ -168,7 +172,7 @@ def _time_allowed_ms(request: Request, admitted: Admitted, desk: Desk) -> int | 
     except (ValueError, OverflowError):
         return allowed
     # In a stream the client's limit is on silence, not on the whole.
-    return allowed if admitted.stream or waits_ms < 1 else min(allowed, waits_ms)
+    return allowed if admitted.stream or waits_ms < 1 else min(allowed, waits_ms + CLIENT_MARGIN_MS)
 
 
 def _short(text: str) -> str:
