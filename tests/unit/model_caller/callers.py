@@ -1,0 +1,132 @@
+"""A model caller on scripted providers, and what it does with a batch."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+from prometheus_client import CollectorRegistry
+
+from services.model_caller.calls import Service
+from services.model_caller.decide import RetryBudget
+from services.model_caller.metrics import CallMetrics
+from services.model_caller.processor import ModelCallerProcessor
+from services.model_caller.serving import Tools
+from services.shared.domain.configuration import Retries, Timeouts
+from services.shared.domain.events import (
+    InferenceFinished,
+    RequestBatch,
+    RequestRouted,
+    ResultChunk,
+    Target,
+)
+from services.shared.domain.money import Price
+from tests.support.example_events import batch, requested, routed
+from tests.support.fake_clock import clock_of_loop
+from tests.support.open_record import RecordInWork
+from tests.support.scripted_provider import ScriptedProvider
+
+TIMEOUTS = Timeouts(first_token_s=10, inter_token_s=5, total_s=20)
+PRICE = Price(input_nanousd_per_mtok=1_000_000_000, output_nanousd_per_mtok=2_000_000_000)
+TARGETS = (
+    Target(provider="first", model="one", price=PRICE),
+    Target(provider="second", model="two", price=PRICE),
+)
+STREAMING = b'{"model":"small","stream":true,"messages":[{"role":"user","content":"How deep?"}]}'
+
+
+class Caller:
+    """A model caller.
+
+    Attributes:
+        budget: Its extra calls.
+        registry: Its metrics.
+    """
+
+    def __init__(
+        self,
+        providers: Mapping[str, ScriptedProvider],
+        *,
+        retries: Retries | None = None,
+        timeouts: Timeouts = TIMEOUTS,
+        slots: int = 100,
+        jitter: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        """Connect it."""
+        self.registry = CollectorRegistry()
+        self.budget = RetryBudget(ratio=0.1)
+        tools = Tools(
+            run="run-1",
+            services={
+                name: Service(provider, timeouts, asyncio.Semaphore(slots))
+                for name, provider in providers.items()
+            },
+            retries=retries or Retries(),
+            budget=self.budget,
+            clock=clock_of_loop(),
+            jitter=jitter,
+            metrics=CallMetrics(self.registry),
+        )
+        self.processor = ModelCallerProcessor(tools)
+
+    async def serve(self, event: RequestBatch) -> "Served":
+        """Serve a batch to its end."""
+        work = RecordInWork(event)
+        await self.processor.process([work])
+        await work.ended.wait()
+        return Served(work)
+
+
+class Served:
+    """What a batch became."""
+
+    def __init__(self, work: RecordInWork[RequestBatch]) -> None:
+        """Sort its emits."""
+        self.work = work
+        events = [(emit, emit.event) for emit in work.emitted]
+        self.chunks = [event for _, event in events if isinstance(event, ResultChunk)]
+        self.finished = [event for _, event in events if isinstance(event, InferenceFinished)]
+
+    @property
+    def one(self) -> InferenceFinished:
+        """The terminal record of the only request."""
+        (finished,) = self.finished
+        return finished
+
+    @property
+    def code(self) -> str:
+        """The error of the only request; empty = it has none."""
+        return self.one.error.code if self.one.error is not None else ""
+
+    def of(self, request_id: str) -> InferenceFinished:
+        """The terminal record of a request."""
+        (finished,) = [it for it in self.finished if it.request_id == request_id]
+        return finished
+
+
+def member(
+    number: int = 1, *, targets: tuple[Target, ...] = TARGETS[:1], **changes: Any
+) -> RequestRouted:
+    """A request on its way to these targets, whose client waits on partition 3."""
+    changes = {"reply_partition": 3, **changes}
+    event = routed(number, request=requested(number, **changes))
+    return msgspec.structs.replace(
+        event, route=msgspec.structs.replace(event.route, targets=targets)
+    )
+
+
+def streaming(number: int = 1, **changes: Any) -> RequestRouted:
+    """The same, of a request that wants a stream."""
+    return member(number, **{"body": STREAMING, "stream": True, **changes})
+
+
+def embedding(number: int, body: bytes, **changes: Any) -> RequestRouted:
+    """The same, of a request for embeddings."""
+    return member(
+        number, **{"body": body, "operation": "embeddings", "estimated_input_tokens": 3, **changes}
+    )
+
+
+def merged(*members: RequestRouted) -> RequestBatch:
+    """A batch whose members share a call."""
+    return batch(*members, merge=True)
