@@ -72,10 +72,14 @@ async def _show_journey(request_id: str, demo: Demo, console: Console) -> None:
     from services.cli.trace import find_terminal, journey_table, summary  # noqa: PLC0415
 
     finished = None
-    async with asyncio.timeout(_TERMINAL_WITHIN_S):
-        while finished is None:
-            finished = await asyncio.to_thread(find_terminal, demo.bootstrap, request_id)
-            await asyncio.sleep(_LOOK_EVERY_S)
+    try:
+        async with asyncio.timeout(_TERMINAL_WITHIN_S):
+            while finished is None:
+                finished = await asyncio.to_thread(find_terminal, demo.bootstrap, request_id)
+                await asyncio.sleep(_LOOK_EVERY_S)
+    except TimeoutError:
+        console.print(f"Its journey is not there yet: millrace trace {request_id}", style="yellow")
+        return
     console.print(f"\nIts journey (millrace trace {request_id}):\n", style="bold", soft_wrap=True)
     console.print(journey_table(finished))
     console.print(summary(finished), highlight=False, markup=False, soft_wrap=True)

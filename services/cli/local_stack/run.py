@@ -61,6 +61,8 @@ async def run(
         if starting.done():
             starting.result()
             screen.event(greeting)
+            if demo is not None:
+                await _until(asyncio.ensure_future(demo()), stopping)
         await stopping
         screen.event("Stopping ...")
     finally:
@@ -70,6 +72,15 @@ async def run(
             task.cancel()
     screen.table(meter.rows(supervisor.records))
     screen.event("Stopped.")
+
+
+async def _until(showing: "asyncio.Future[None]", stopping: "asyncio.Task[bool]") -> None:
+    """Let something be shown to its end, or to the end of the stack."""
+    await asyncio.wait((showing, stopping), return_when=asyncio.FIRST_COMPLETED)
+    if showing.done():
+        showing.result()
+    else:
+        showing.cancel()
 
 
 def _stop_on_signals(supervisor: Supervisor) -> asyncio.Event:
