@@ -27,6 +27,7 @@ from services.shared.adapters.environment import (
 )
 from services.shared.adapters.secret_file import read_secret
 from services.shared.adapters.system_clock import SystemClock
+from services.shared.codec.records import prepare_codec
 from services.shared.codec.topics import packaged_topics
 from services.shared.domain.admission.limits import limits_from_configuration
 from services.shared.domain.errors import InvalidConfiguration, PublicError
@@ -71,6 +72,7 @@ async def _run(settings: GatewaySettings, environ: Mapping[str, str]) -> None:
     clock = SystemClock()
     configuration = configuration_from_environment(environ)
     secret = read_secret(settings.secret_file)
+    prepare_codec()
     registry = CollectorRegistry()
     stop = stop_on_signals()
     log = KafkaLog(

@@ -16,6 +16,7 @@ from typing import Any
 
 import uvloop
 
+from services.shared.codec.records import prepare_codec
 from services.shared.codec.topics import packaged_topics
 from services.shared.domain.errors import InvalidConfiguration, MustStop
 from services.shared.domain.settings import ServiceSettings
@@ -71,6 +72,7 @@ async def _main(stage: Stage, settings: ServiceSettings, clock: Clock) -> None:
             ordinal=settings.slot,
             now_ms=clock.now_ms(),
         )
+    prepare_codec()
     client_id = f"{stage.service}-{settings.slot}"
     log = KafkaLog(
         connection_from(settings, client_id=client_id), topics=written_topics(packaged_topics())
