@@ -17,6 +17,7 @@ from tests.load.scenarios import SCENARIOS, Needs, Scenario
 from tests.load.stack import StackFailed, StackUnderTest, own_stack, remote_stack
 
 _RESULTS = Path("bench-results")
+_PLAIN_WIDTH = 150  # where output is no terminal
 _NAMES = ", ".join(scenario.name for scenario in SCENARIOS)
 
 
@@ -44,7 +45,7 @@ def run(
 ) -> None:
     """Measure throughput, latency, CPU and memory, also straight against the simulator."""
     chosen = _chosen(scenario or [])
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
     now = datetime.now(UTC)
     machine = facts()
     pace = benchmarks.QUICK if quick else benchmarks.FULL
@@ -52,8 +53,8 @@ def run(
         if url:
             stack = remote_stack(url, key)
         else:
-            console.print("Starting the stack.")
-            stack = cleanup.enter_context(own_stack(data))
+            _say(console, "Starting the stack.")
+            stack = cleanup.enter_context(own_stack(data.resolve() if data else None))
         bench = benchmarks.Bench(stack, pace=pace, say=lambda text: _say(console, text))
         _measure(bench, chosen, console)
     report = report_of(bench, machine=machine, started_at=now.isoformat(timespec="seconds"))
@@ -93,7 +94,7 @@ def _chosen(names: list[str]) -> list[Scenario]:
 
 
 def _say(console: Console, text: str) -> None:
-    console.print(text, style="dim", highlight=False)
+    console.print(text, style="dim", highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ async def generate(plan: Plan) -> Outcome:
         sent=load.sent,
         answered=tally.answered,
         in_window=tally.in_window,
+        most_open=load.most_open,
         connections=load.connections,
         latency=tally.latency.summary(),
         first_token=tally.first_token.summary(),

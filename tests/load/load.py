@@ -24,6 +24,7 @@ class Load:
 
     Attributes:
         tally: What came of it.
+        most_open: Most requests that were open at once.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -40,6 +41,7 @@ class Load:
         )
         self._dice = random.Random(plan.seed)
         self._open = 0
+        self.most_open = 0
         self._until_s = 0.0
         self._is_starting = False
         self._is_over = self._loop.create_future()
@@ -88,6 +90,7 @@ class Load:
             self._is_starting = False
         if self._is_starting:
             self._open += 1
+            self.most_open = max(self.most_open, self._open)
             exchange = Exchange(self._requests.next(), self._answer(), intended_s=intended_s)
             self._pool.submit(exchange)
         elif self._open == 0 and not self._is_over.done():

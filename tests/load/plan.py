@@ -78,6 +78,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         sent: Requests sent.
         answered: Those that got a right and complete answer.
         in_window: Those of them that got it within the window.
+        most_open: Most requests that were open at once.
         connections: Connections opened.
         latency: From the intended start to the end of the answer; right answers only.
         first_token: From the intended start to the first content; streams only.
@@ -96,6 +97,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     sent: int
     answered: int
     in_window: int
+    most_open: int
     connections: int
     latency: Summary
     first_token: Summary

@@ -1,8 +1,9 @@
 """What was found, for people and for programs."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -18,6 +19,7 @@ _STYLES = {
     Verdict.MISSED: "red",
     Verdict.NONE: "",
 }
+_HOP_FIGURES = ("mean", "p50", "p99")
 _WHOLE = "the stack"
 _MB = 1_000_000
 
@@ -80,7 +82,7 @@ def show(report: Report, console: Console) -> None:
     if report.idle_cpu_ratio:
         console.print(_at_rest(report))
     for scenario, hops in report.hops.items():
-        console.print(_hops(scenario, hops))
+        console.print(_hops(scenario, hops, whole_ms=_mean_latency_ms(report, scenario)))
     for fault in report.faults:
         console.print(fault, style="red", markup=False, highlight=False, soft_wrap=True)
 
@@ -88,7 +90,7 @@ def show(report: Report, console: Console) -> None:
 def _figures(report: Report) -> Table:
     """One row a figure, with what it should be."""
     red = {run.scenario for run in report.runs if run.faults}
-    table = Table(title="Figures", title_justify="left")
+    table = Table(title="Figures", title_justify="left", box=box.SIMPLE)
     table.add_column("scenario")
     table.add_column("")
     for heading in ("Millrace", "direct", "floor", "target"):
@@ -116,7 +118,7 @@ def _figures(report: Report) -> Table:
 
 def _processes(title: str, columns: Mapping[str, Mapping[str, float]], form: str) -> Table:
     """One row a process, one column a scenario, and the sum."""
-    table = Table("process", title=title, title_justify="left")
+    table = Table("process", title=title, title_justify="left", box=box.SIMPLE)
     for name in columns:
         table.add_column(name, justify="right")
     names = dict.fromkeys(name for column in columns.values() for name in column)
@@ -138,13 +140,27 @@ def _at_rest(report: Report) -> Table:
     return _processes("At rest", columns, "{:.1f}")
 
 
-def _hops(scenario: str, hops: Iterable[HopTimes]) -> Table:
-    table = Table("stage", title=f"Hops, {scenario}, ms", title_justify="left")
-    for heading in ("requests", "waited p50", "waited p99", "worked p50", "worked p99"):
+def _mean_latency_ms(report: Report, scenario: str) -> float:
+    runs = (run for run in report.runs if run.scenario == scenario and run.target == "millrace")
+    return next(run.outcome.latency.mean_ms for run in runs)
+
+
+def _hops(scenario: str, hops: Sequence[HopTimes], *, whole_ms: float) -> Table:
+    """One row a stage; the last one is what clients waited for beyond all stages."""
+    title = f"Hops, {scenario}, ms"
+    table = Table("stage", title=title, title_justify="left", box=box.SIMPLE)
+    headings = [f"{what} {which}" for what in ("waited", "worked") for which in _HOP_FIGURES]
+    for heading in ("requests", *headings):
         table.add_column(heading, justify="right")
     for hop in hops:
-        times = (hop.waited.p50_ms, hop.waited.p99_ms, hop.worked.p50_ms, hop.worked.p99_ms)
-        table.add_row(hop.service, str(hop.waited.count), *(f"{time:.1f}" for time in times))
+        times = [
+            f"{getattr(times, f'{which}_ms'):.1f}"
+            for times in (hop.waited, hop.worked)
+            for which in _HOP_FIGURES
+        ]
+        table.add_row(hop.service, str(hop.waited.count), *times)
+    inside_ms = sum(hop.waited.mean_ms + hop.worked.mean_ms for hop in hops)
+    table.add_row("before and after", "", f"{whole_ms - inside_ms:.1f}")
     return table
 
 

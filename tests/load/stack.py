@@ -115,8 +115,7 @@ def start(data: Path, *, port: int) -> None:
     Raises:
         StackFailed: It does not start.
     """
-    data.mkdir(parents=True, exist_ok=True)
-    done = _millrace("up", "--data", str(data), "--port", str(port), "--detach", folder=data)
+    done = _millrace("up", "--data", str(data), "--port", str(port), "--detach")
     if done.returncode != 0:
         raise StackFailed(done.stdout + done.stderr)
 
@@ -127,7 +126,7 @@ def stop(data: Path) -> None:
     Raises:
         StackFailed: It does not end.
     """
-    done = _millrace("down", "--data", str(data), folder=data)
+    done = _millrace("down", "--data", str(data))
     if done.returncode != 0:
         raise StackFailed(done.stdout + done.stderr)
 
@@ -164,19 +163,20 @@ def _at_work(report: Report) -> list[str]:
     ]
 
 
-def _millrace(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run the command line, in a folder without a configuration and without anybody's settings."""
+def _millrace(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line where it finds no configuration and nobody's settings."""
     kept = {
         name: value
         for name, value in os.environ.items()
         if name in _KEPT_SETTINGS or not name.startswith(_FOREIGN_SETTINGS)
     }
-    return subprocess.run(
-        [sys.executable, "-m", "services.cli", *arguments],
-        cwd=folder,
-        env={**kept, "PYTHONPATH": str(checkout())},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=_START_TIMEOUT_S,
-    )
+    with temporary_folder("bench-cli") as empty:
+        return subprocess.run(
+            [sys.executable, "-m", "services.cli", *arguments],
+            cwd=empty,
+            env={**kept, "PYTHONPATH": str(checkout())},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_START_TIMEOUT_S,
+        )
