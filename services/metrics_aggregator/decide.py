@@ -282,4 +282,7 @@ def _error(finished: InferenceFinished) -> tuple[str, str, str] | None:
 
 def _us(ms: float) -> int:
     """Thousandths of ms, as far as anybody could have waited."""
-    return min(max(0, round(ms * 1_000)), _MAX_DURATION_US)
+    us = round(ms * 1_000)
+    if us <= 0:
+        return 0
+    return us if us < _MAX_DURATION_US else _MAX_DURATION_US

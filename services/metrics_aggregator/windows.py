@@ -191,13 +191,12 @@ class PartitionWindows:
         known = self._known.setdefault(window_start(placement.start_ms, _DAY_S), {})
         asked = dimensions_from(finished)
         dimensions = admit(asked, known, self._policy)
-        for is_so, verdict in (
-            (dimensions != asked, "overflow"),
-            (placement.is_late, "late"),
-            (placement.is_early, "early"),
-        ):
-            if is_so:
-                self._note(verdict)
+        if dimensions != asked:
+            self._note("overflow")
+        if placement.is_late:
+            self._note("late")
+        if placement.is_early:
+            self._note("early")
         return self._opened(WindowId(BASE_S, placement.start_ms, dimensions))
 
     def _opened(self, window: WindowId) -> _Open:

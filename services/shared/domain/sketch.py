@@ -55,13 +55,15 @@ class QuantileSketch(msgspec.Struct, array_like=True):
 
     def add(self, value: int) -> None:
         """Add one value; values below zero count as zero."""
-        value = min(max(value, 0), MAX_VALUE)
+        if not 0 < value <= MAX_VALUE:
+            value = 0 if value <= 0 else MAX_VALUE
         if value < self.minimum or self.count == 0:
             self.minimum = value
-        self.maximum = max(self.maximum, value)
+        if value > self.maximum:  # noqa: PLR1730  # `max` would cost as much as all of this
+            self.maximum = value
+        bucket = ceil(log(value) * _PER_LOG) if value else ZERO_BUCKET
         self.count += 1
         self.total += value
-        bucket = ceil(log(value) * _PER_LOG) if value else ZERO_BUCKET
         self.buckets[bucket] = self.buckets.get(bucket, 0) + 1
 
     def absorb(self, other: "QuantileSketch") -> None:

@@ -120,7 +120,9 @@ def record_of(
             ErrorCount(code=code, fault=fault, service=service, count=count)
             for (code, fault, service), count in sorted(tally.errors.items())
         ),
-        **{name: _frozen(getattr(tally, name)) for name in SKETCHES},
+        duration=_frozen(tally.duration),
+        first_chunk=_frozen(tally.first_chunk),
+        batch_size=_frozen(tally.batch_size),
         hops=tuple(
             HopTimes(service=service, waited=_frozen(times.waited), worked=_frozen(times.worked))
             for service, times in sorted(tally.hops.items())
@@ -134,7 +136,9 @@ def tally_of(window: UsageWindow) -> Tally:
         through_offset=window.through_offset,
         **{name: getattr(window, name) for name in COUNTERS},
         errors={(error.code, error.fault, error.service): error.count for error in window.errors},
-        **{name: sketch_of(getattr(window, name)) for name in SKETCHES},
+        duration=sketch_of(window.duration),
+        first_chunk=sketch_of(window.first_chunk),
+        batch_size=sketch_of(window.batch_size),
         hops={
             hop.service: HopTally(waited=sketch_of(hop.waited), worked=sketch_of(hop.worked))
             for hop in window.hops

@@ -9,7 +9,6 @@ from services.shared.domain.emit import Emit
 from services.shared.domain.events import Event
 
 E = TypeVar("E", bound=Event)
-E_contra = TypeVar("E_contra", bound=Event, contravariant=True)
 
 
 class Logged(msgspec.Struct, Generic[E], frozen=True):
@@ -43,7 +42,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     removals: Sequence[bytes] = ()
 
 
-class PartitionFold(Protocol[E_contra]):
+class PartitionFold(Protocol[E]):
     """One partition's part of the table, and what has been folded into it."""
 
     @property
@@ -51,7 +50,7 @@ class PartitionFold(Protocol[E_contra]):
         """Offset of the first record that the table knows nothing of."""
         ...
 
-    def take(self, logged: Logged[E_contra], *, now_s: float) -> None:
+    def take(self, logged: Logged[E], *, now_s: float) -> None:
         """Fold one record; one that was folded before changes nothing.
 
         Args:
@@ -80,16 +79,14 @@ class PartitionFold(Protocol[E_contra]):
         ...
 
 
-class Fold(Protocol[E_contra]):
+class Fold(Protocol[E]):
     """Opens partitions of a table."""
 
     def partition_of(self, key: bytes) -> int:
         """The partition that wrote a key of the table."""
         ...
 
-    def open(
-        self, partition: int, entries: Iterable[tuple[bytes, bytes]]
-    ) -> PartitionFold[E_contra]:
+    def open(self, partition: int, entries: Iterable[tuple[bytes, bytes]]) -> PartitionFold[E]:
         """Go on where the table stands.
 
         Args:

@@ -14,9 +14,12 @@ COMMIT_INTERVAL_S = 5.0
 """Committed offsets are for those who watch the lag; nothing depends on them."""
 
 _BUFFERED_RECORDS = 1_024
+_POLLED_RECORDS = 200
+"""Fewer than fit into the buffer behind the mark (80 %) at which Faust pauses the partition."""
+
 _URL = "kafka://as-the-clients-say"
 
-TakeEvent = Callable[[EventT], Awaitable[None]]
+TakeEvent = Callable[[EventT[bytes]], Awaitable[None]]
 
 
 class TableApp(faust.App):
@@ -47,8 +50,9 @@ class TableApp(faust.App):
             broker_commit_interval=COMMIT_INTERVAL_S,
             broker_session_timeout=session_s,
             broker_request_timeout=max(90.0, session_s + 1),
+            broker_max_poll_records=_POLLED_RECORDS,
             stream_buffer_maxsize=_BUFFERED_RECORDS,
-            stream_wait_empty=False,  # the table says what was folded; nothing in work is waited for
+            stream_wait_empty=False,  # the table says what was folded; nothing is waited for
             stream_recovery_delay=0.0,
         )
 

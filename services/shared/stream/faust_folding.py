@@ -8,8 +8,8 @@ after the other, each ending with the position, and reading that goes on from th
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, Generic, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Generic, TypeVar, cast
 
 import msgspec
 from aiokafka.structs import ConsumerRecord
@@ -125,7 +125,7 @@ class Folding(Generic[E]):
 
     # -- records ---------------------------------------------------------------------------------
 
-    async def take(self, event: EventT) -> None:
+    async def take(self, event: EventT[bytes]) -> None:
         """Fold a delivered record; never raises, as Faust would pass the record over."""
         message = event.message
         opened = self._partitions.get(message.partition)
@@ -134,33 +134,35 @@ class Folding(Generic[E]):
         try:
             poison = self._take(opened.fold, message)
             if poison is not None:
-                raw, why = poison
                 self._limit.poison()
-                await self._dead_letters.bury(raw, why, ())
+                await self._dead_letters.bury(_raw(message), poison, ())
                 self._skip(opened.fold, message.offset)
         except Exception as error:  # noqa: BLE001  # the record stays unfolded, the process ends
             self._reach.outbox.give_up(
                 error if isinstance(error, MustStop) else MustStop(f"folding failed: {error!r}")
             )
 
-    def _take(self, fold: PartitionFold[E], message: Message) -> tuple[Raw, PoisonRecord] | None:
-        """Fold a record; returns the record and why where it cannot be."""
+    def _take(self, fold: PartitionFold[E], message: Message) -> PoisonRecord | None:
+        """Fold a record; returns why where it cannot be."""
         if message.value is None:  # a tombstone means nothing here
             self._reach.metrics.skipped(self._source.topic)
             self._skip(fold, message.offset)
             return None
-        raw = _raw(message)
-        taken = read(raw, self._source, reply_partitions=0)
+        # `read` looks at key, value and headers alone, which a message has under the same names.
+        taken = read(cast("Raw", message), self._source, reply_partitions=0)
         if taken.poison is not None:
-            return raw, taken.poison
-        logged = Logged(taken.event, raw.offset, raw.timestamp)
+            return taken.poison
+        event = cast("E", taken.event)  # the source's event type and E belong together
         try:
-            fold.take(logged, now_s=self._reach.clock.monotonic_s())  # type: ignore[arg-type]
+            fold.take(
+                Logged(event, message.offset, _timestamp_ms(message)),
+                now_s=self._reach.clock.monotonic_s(),
+            )
         except PoisonRecord as poison:
-            return raw, poison
-        except Exception as error:
-            _LOG.exception("a record that cannot be folded", extra={"offset": raw.offset})
-            return raw, PoisonRecord("processing_failed", repr(error))
+            return poison
+        except Exception as error:  # noqa: BLE001  # a fault of ours; the record is not lost
+            _LOG.exception("a record that cannot be folded", extra={"offset": message.offset})
+            return PoisonRecord("processing_failed", repr(error))
         self._limit.good()
         self._note_change()
         return None
@@ -271,18 +273,23 @@ async def _all(written: Iterable[Awaitable[Any]]) -> None:
     await asyncio.gather(*written)
 
 
+def _timestamp_ms(message: Message) -> int:
+    """Kafka's timestamp, unix ms; Faust keeps it in seconds."""
+    return round(message.timestamp * 1_000)
+
+
 def _raw(message: Message) -> Raw:
-    """A delivered record as the rest of the runtime knows it; Faust keeps times in seconds."""
+    """A delivered record as the rest of the runtime knows it."""
     return ConsumerRecord(
         topic=message.topic,
         partition=message.partition,
         offset=message.offset,
-        timestamp=round(message.timestamp * 1_000),
+        timestamp=_timestamp_ms(message),
         timestamp_type=message.timestamp_type,
         key=message.key,
         value=message.value,
-        checksum=message.checksum,
+        checksum=None,
         serialized_key_size=message.serialized_key_size,
         serialized_value_size=message.serialized_value_size,
-        headers=message.headers or (),
+        headers=cast("Sequence[tuple[str, bytes]]", message.headers or ()),
     )

@@ -53,6 +53,7 @@ _STUCK_S = 5.0
 _UNCONFIRMED_RATIO = 0.45  # of a session; heartbeats come four times in one
 _LAST_ROUND_S = 3.0
 _LEAVE_S = 4.0
+_STALLED_S = 60.0
 
 Build = Callable[[CollectorRegistry], Fold[Any]]
 
@@ -138,13 +139,11 @@ class FoldRuntime:
             if outbox is None or partitions is None:
                 return
             app, folding = self._make(outbox, partitions)
-            runs = [asyncio.create_task(work) for work in (app.start(), folding.run())]
             try:
-                await self._until_stopped(ticker, runs[1], app)
+                await self._until_stopped(ticker, app, folding)
                 await self._end(app, folding)
             finally:
-                for task in runs:
-                    await _cancel(task)
+                self._is_recovered = False
 
     @property
     def is_alive(self) -> bool:
@@ -179,12 +178,19 @@ class FoldRuntime:
     def _make(self, outbox: Outbox, partitions: int) -> tuple[TableApp, Folding[Any]]:
         stage = self._stage
         app = self._app = TableApp(stage.service, clients=self._clients, partitions=partitions)
+
+        async def recovered() -> None:
+            await self._recovered(app, folding)
+
+        async def revoked(*_: Any, **__: Any) -> None:
+            await self._revoked(folding)
+
         table = BytesTable(
             app,
             name=stage.table,
             partitions=partitions,
             config=CHANGELOG_CONFIG,
-            on_recover=self._recovered,
+            on_recover=recovered,
         )
         folding = self._folding = Folding(
             source=_source_of(stage),
@@ -193,31 +199,42 @@ class FoldRuntime:
             seek=app.seek,
         )
         consume(app, stage.topic, folding.take)
-        app.on_partitions_revoked.connect(self._revoked)
+        app.on_partitions_revoked.connect(revoked)
         self._fence.watch(self._clients.membership)
         return app, folding
 
     # -- rebalances ------------------------------------------------------------------------------
 
-    async def _recovered(self) -> None:
+    async def _recovered(self, app: TableApp, folding: Folding[Any]) -> None:
         """Faust has read the changelog: fold on from there."""
-        assert self._app is not None
-        assert self._folding is not None
-        owned = frozenset(
-            tp.partition for tp in self._app.consumer.assignment() if tp.topic == self._stage.topic
-        )
-        self._folding.open(owned)
-        _LOG.info("folding", extra={"partitions": sorted(owned)})
-        if not self._is_recovered:
-            gc.collect()
-            gc.freeze()
+        try:
+            owned = [tp for tp in app.consumer.assignment() if tp.topic == self._stage.topic]
+            folding.open(frozenset(tp.partition for tp in owned))
+            ends = await app.consumer.highwaters(*owned)
+            for tp, position in folding.positions().items():
+                if position > ends[tp]:
+                    raise InvalidConfiguration(  # noqa: TRY301  # the one way out
+                        f"{tp.topic} ends at offset {ends[tp]} of partition {tp.partition}, but "
+                        f"{self._stage.changelog} counts up to {position}: the source was made "
+                        "anew. Remove the changelog to count from the source's beginning"
+                    )
+        except Exception as error:  # noqa: BLE001  # Faust would not tell anybody
+            self._give_up(
+                error
+                if isinstance(error, InvalidConfiguration)
+                else MustStop(f"the table cannot be used: {error!r}")
+            )
+            return
+        _LOG.info("folding", extra={"partitions": sorted(tp.partition for tp in owned)})
+        gc.collect()
+        gc.freeze()  # what is there now stays: no collection needs to look at it
         self._is_recovered = True
 
-    async def _revoked(self, _app: TableApp, revoked: set[TP], **_: Any) -> None:
-        assert self._folding is not None
+    async def _revoked(self, folding: Folding[Any]) -> None:
+        self._is_recovered = False
         try:
             async with asyncio.timeout(_LAST_ROUND_S):
-                await self._folding.close()
+                await folding.close()
         except (MustStop, TimeoutError) as error:
             self._give_up(MustStop(f"partitions are lost before they were written: {error!r}"))
 
@@ -227,31 +244,42 @@ class FoldRuntime:
     # -- running and ending ----------------------------------------------------------------------
 
     async def _until_stopped(
-        self, ticker: "asyncio.Task[None]", rounds: "asyncio.Task[None]", app: TableApp
+        self, ticker: "asyncio.Task[None]", app: TableApp, folding: Folding[Any]
     ) -> None:
-        told = asyncio.create_task(self.stopping.wait())
-        crashed = asyncio.create_task(app.crash_told())
+        tasks: list[asyncio.Future[Any]] = [
+            asyncio.create_task(work)
+            for work in (_serve(app), app.crash_told(), folding.run(), self.stopping.wait())
+        ]
         try:
-            watched = (self._fatal, ticker, rounds, crashed, told)
+            watched: tuple[asyncio.Future[Any], ...] = (self._fatal, ticker, *tasks)
             await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
             for future in watched:
                 if future.done():
                     future.result()
         finally:
-            await _cancel(told)
-            await _cancel(crashed)
+            for task in tasks:
+                await _cancel(task)
 
     async def _end(self, app: TableApp, folding: Folding[Any]) -> None:
-        self._is_recovered = False
-        async with asyncio.timeout(_LAST_ROUND_S):
-            await folding.close()
+        """Write the last round and leave, in bounded time: a broker may be away."""
+        try:
+            async with asyncio.timeout(_LAST_ROUND_S):
+                await folding.close()
+        except TimeoutError:
+            _LOG.warning("leaving records that will be folded again")
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LEAVE_S):
                 await app.stop()
 
     async def _tick(self) -> None:
+        stalls = Stalls()
         while True:
             self._fence.tick()
+            stalled_s = stalls.longest_s(
+                self._positions(), self._lag(), now_s=self._clock.monotonic_s()
+            )
+            if stalled_s > _STALLED_S:
+                raise MustStop(f"records wait, and none was delivered for {stalled_s:.0f} s")
             await asyncio.sleep(_TICK_S)
 
     def _give_up(self, why: Exception) -> None:
@@ -269,6 +297,39 @@ class FoldRuntime:
         return lags
 
 
+class Stalls:
+    """Since when partitions that have records stand still: Faust was seen to stop silently."""
+
+    def __init__(self) -> None:
+        """Start with no partition."""
+        self._since_s: dict[TP, tuple[int, float]] = {}
+
+    def longest_s(
+        self, positions: Mapping[TP, int], lag: Mapping[tuple[str, str], float], *, now_s: float
+    ) -> float:
+        """Look at the partitions; returns for how long the worst of them stands still, seconds.
+
+        Args:
+            positions: Where each goes on.
+            lag: Records that wait, by topic and partition.
+            now_s: Monotonic clock.
+        """
+        self._since_s = {
+            tp: self._since_s[tp]
+            if self._since_s.get(tp, (-1, 0.0))[0] == position
+            and lag.get((tp.topic, str(tp.partition)))
+            else (position, now_s)
+            for tp, position in positions.items()
+        }
+        return max((now_s - since_s for _, since_s in self._since_s.values()), default=0.0)
+
+
+async def _serve(app: TableApp) -> None:
+    """Start Faust; returns never, unless that fails."""
+    await app.start()
+    await asyncio.Event().wait()
+
+
 def _source_of(stage: FoldStage) -> Source:
     spec = packaged_topics()[stage.topic]
     return Source(
@@ -281,21 +342,20 @@ def _source_of(stage: FoldStage) -> Source:
     )
 
 
-async def _cancel(task: "asyncio.Task[Any]") -> None:
+async def _cancel(task: "asyncio.Future[Any]") -> None:
     """Cancel a task and wait for it; what it raised was told before or comes too late."""
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
 
 def run_fold_stage(stage: FoldStage, settings: ServiceSettings, *, clock: Clock) -> None:
-    """Run a service that folds as this process; returns by ``sys.exit``."""
+    """Run a service that folds as this process; does not return."""
     set_up_logging(service=stage.service, level=settings.log_level)
     try:
         uvloop.run(_main(stage, settings, clock))
     except InvalidConfiguration as error:
         _LOG.error("%s", error)
         sys.exit(EXIT_CONFIGURATION)
-    sys.exit(0)
 
 
 async def _main(stage: FoldStage, settings: ServiceSettings, clock: Clock) -> None:
@@ -311,7 +371,7 @@ async def _main(stage: FoldStage, settings: ServiceSettings, clock: Clock) -> No
         stage=stage,
         connection=connection_from(settings, client_id=f"{stage.service}-{settings.slot}"),
         clock=clock,
-        instance_id=slot and f"{slot.name}-p0",
+        instance_id=None if slot is None else f"{slot.name}-p0",
     )
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
@@ -324,13 +384,16 @@ async def _main(stage: FoldStage, settings: ServiceSettings, clock: Clock) -> No
             is_live=lambda: runtime.is_alive,
             is_ready=lambda: runtime.is_ready,
         )
+    code = 0
     try:
         await runtime.run()
     except MustStop as error:
         _LOG.critical("stopping without another write: %s", error)
-        if slot is not None:
-            slot.release()  # nothing crashed
-        logging.shutdown()
-        os._exit(EXIT_MUST_STOP)
+        code = EXIT_MUST_STOP
+    except InvalidConfiguration as error:
+        _LOG.critical("%s", error)
+        code = EXIT_CONFIGURATION
     if slot is not None:
-        slot.release()
+        slot.release()  # nothing crashed
+    logging.shutdown()
+    os._exit(code)  # Faust's thread may be waiting for a broker that is away

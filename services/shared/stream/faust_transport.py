@@ -4,6 +4,7 @@ Faust would read uncommitted records, write without idempotence, and go on from 
 its group committed; the table knows better (``services.shared.ports.folding``).
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,7 +16,11 @@ from services.shared.stream.client import MAX_RECORD_BYTES
 from services.shared.stream.kafka_consumer import WatchedMembership
 from services.shared.stream.kafka_log import KafkaConnection
 
-_FETCH_WAIT_MS = 1_500
+_FETCH_WAIT_MS = 1_000
+_FETCH_MIN_BYTES = 512 * 1024
+_FETCH_MAX_BYTES = 4 * 1024 * 1024
+"""Nobody waits for a table: a poll that brings many records costs hardly more than one of one."""
+
 _HEARTBEATS_A_SESSION = 4
 _NEVER_IDLE_MS = 24 * 3600 * 1000
 
@@ -57,6 +62,9 @@ class _Thread(driver.AIOKafkaConsumerThread):
                 **clients.connection.options(),
                 **clients.connection.fetch_options(),
                 "fetch_max_wait_ms": _FETCH_WAIT_MS,
+                "fetch_min_bytes": _FETCH_MIN_BYTES,
+                "fetch_max_bytes": _FETCH_MAX_BYTES,
+                "max_partition_fetch_bytes": _FETCH_MAX_BYTES,
                 "group_id": conf.id,
                 "group_instance_id": clients.instance_id,
                 "partition_assignment_strategy": [self._assignor],
@@ -81,9 +89,24 @@ class Consumer(driver.Consumer):
     clients: Clients
 
     def _new_consumer_thread(self) -> _Thread:
-        return type("_Thread", (_Thread,), {"clients": self.clients})(
-            self, loop=self.loop, beacon=self.beacon
-        )
+        thread = _Thread(self, loop=self.loop, beacon=self.beacon)
+        thread.clients = self.clients
+        return thread
+
+    async def wait_first(self, *coros: Any, timeout: Any = None) -> Any:
+        """Hand over a record, and let the stream take it.
+
+        Faust makes two tasks a record and waits for the first: the record is taken, or the flow
+        suspended. While it flows, the first never waits, as polls are smaller than the room that
+        is left in the buffer when a partition is paused; awaiting it saves a third of Faust's
+        time. And a full buffer would pause the only partition for a whole second.
+        """
+        if len(coros) == 2 and self.flow_active and self.app.flow_control.is_active():
+            handed_over, suspended = coros
+            suspended.close()
+            await handed_over
+            return await asyncio.sleep(0)
+        return await super().wait_first(*coros, timeout=timeout)
 
     async def perform_seek(self) -> None:
         """Stand where the table says; committed offsets only show others how far we are."""
