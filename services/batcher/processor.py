@@ -28,6 +28,7 @@ from services.shared.ports.work import OpenRecord
 
 CONSUMES = (Topic.ROUTED_REQUESTS,)
 EMITS = BATCH_TOPICS
+_MAX_LANES = 4096
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 Routed = OpenRecord[RequestRouted]
@@ -152,16 +153,22 @@ class BatcherProcessor:
 
     def _open_window(self, key: WindowKey, routed: RequestRouted, *, now_ms: float) -> _Open:
         policy: BatchWindow = getattr(self._configuration.batcher, routed.request.operation)
-        lane = self._lanes.setdefault(key.lane, LaneGain())
+        lane = self._gain(key.lane)
         current = _Open(
             opened(policy, now_ms=now_ms), policy, waits=should_wait(lane, policy), works=[]
         )
         self._open[key] = current
         return current
 
+    def _gain(self, lane: str) -> LaneGain:
+        """What is known of a lane; of those that callers name at will the oldest are forgotten."""
+        if lane not in self._lanes and len(self._lanes) >= _MAX_LANES:
+            del self._lanes[next(iter(self._lanes))]
+        return self._lanes.setdefault(lane, LaneGain())
+
     def _close(self, key: WindowKey, by: str, *, now_ms: float) -> Closed:
         current = self._open.pop(key)
-        learned(self._lanes[key.lane], current.window, waited=current.waits)
+        learned(self._gain(key.lane), current.window, waited=current.waits)
         members = []
         for work in current.works:
             hop = work.hop(work.event.request, now_ms=now_ms)

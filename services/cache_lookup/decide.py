@@ -46,6 +46,11 @@ def is_looked_up(request: InferenceRequested, *, ttl_s: int) -> bool:
     return ttl_s > 0 and not request.cache_policy.no_cache and bool(request.fingerprint)
 
 
+def is_expired(request: InferenceRequested, *, now_ms: float) -> bool:
+    """Whether a request's answer is worthless by now; 0 = it has no deadline."""
+    return 0 < request.deadline_at <= now_ms
+
+
 def judge(
     request: InferenceRequested, entry: CacheEntry, *, ttl_s: int, now_ms: float
 ) -> Hit | NoHit:

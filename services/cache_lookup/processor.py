@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 from prometheus_client import CollectorRegistry, Counter
 
-from services.cache_lookup.decide import BYPASS, MISS, Hit, NoHit, is_looked_up, judge
+from services.cache_lookup.decide import BYPASS, MISS, Hit, NoHit, is_expired, is_looked_up, judge
 from services.cache_lookup.replay import replayed_stream, whole_response
 from services.shared.codec.headers import is_signed
 from services.shared.codec.records import decode_record
@@ -20,6 +20,7 @@ from services.shared.domain.events import (
     ChunkKind,
     Hop,
     InferenceRequested,
+    Operation,
     ResultChunk,
 )
 from services.shared.domain.evidence import cache_headers
@@ -29,6 +30,7 @@ from services.shared.domain.terminal import (
     Journey,
     chunk_emit,
     completed,
+    emits_for_expiry,
     emits_for_failure,
     terminal_emit,
 )
@@ -41,7 +43,21 @@ CONSUMES = REQUEST_TOPICS
 EMITS = (Topic.CACHE_MISSES, Topic.RESULT_CHUNKS, Topic.INFERENCE_RESULTS)
 
 Requested = OpenRecord[InferenceRequested]
-Readmit = Callable[[Requested, float], InferenceRequested | PublicError]
+
+
+class NotAdmitted(msgspec.Struct, frozen=True):
+    """A record that no gateway of ours signed is no request that is served.
+
+    Attributes:
+        request: As much of it as may be believed.
+        error: Why.
+    """
+
+    request: InferenceRequested
+    error: PublicError
+
+
+Readmit = Callable[[Requested, float], InferenceRequested | NotAdmitted]
 """Parses and extracts anew a record that no gateway of ours signed; the second is unix ms."""
 
 
@@ -107,7 +123,9 @@ class CacheLookupProcessor:
         asked = {
             request.fingerprint
             for request in admitted
-            if isinstance(request, InferenceRequested) and self._is_looked_up(request)
+            if isinstance(request, InferenceRequested)
+            and self._is_looked_up(request)
+            and not is_expired(request, now_ms=now_ms)
         }
         entries = await self._read(sorted(asked))
         return [
@@ -115,7 +133,7 @@ class CacheLookupProcessor:
             for work, request in zip(works, admitted, strict=True)
         ]
 
-    def _admit(self, work: Requested, now_ms: float) -> InferenceRequested | PublicError:
+    def _admit(self, work: Requested, now_ms: float) -> InferenceRequested | NotAdmitted:
         if is_signed(self._secret, work.value, work.headers):
             return work.event
         return self._readmit(work, now_ms)
@@ -157,16 +175,21 @@ class CacheLookupProcessor:
     def _answer(
         self,
         work: Requested,
-        request: InferenceRequested | PublicError,
+        request: InferenceRequested | NotAdmitted,
         entries: dict[str, CacheEntry],
         now_ms: float,
     ) -> Iterable[Emit]:
-        if isinstance(request, PublicError):
-            return _refused(work, request, now_ms)
-        verdict = self._judge(request, entries, now_ms)
-        self._metrics.note(verdict.evidence.outcome)
+        if isinstance(request, NotAdmitted):
+            hops = (_front_door_hop(work, request.request),)
+            return emits_for_failure(
+                request.request, request.error, now_ms=now_ms, journey=Journey(hops=hops)
+            )
         self._saw(request.priority)
         hops = (_front_door_hop(work, request),)
+        if is_expired(request, now_ms=now_ms):
+            return emits_for_expiry(request, now_ms=now_ms, journey=Journey(hops=hops))
+        verdict = self._judge(request, entries, now_ms)
+        self._metrics.note(verdict.evidence.outcome)
         match verdict:
             case Hit(entry=entry, evidence=evidence):
                 return _hit(request, entry, evidence, hops, now_ms)
@@ -210,7 +233,8 @@ def _hit(
 ) -> Iterable[Emit]:
     whole = whole_response(request, entry)
     if request.reply_partition != NO_REPLY:
-        payload = replayed_stream(request, entry) if request.stream else whole
+        streams = request.stream and request.operation != Operation.EMBEDDINGS
+        payload = replayed_stream(request, entry) if streams else whole
         chunk = ResultChunk(
             request_id=request.request_id,
             attempt=0,
@@ -228,14 +252,3 @@ def _hit(
     )
     journey = Journey(hops=hops, cache=evidence)
     yield terminal_emit(request, completed(request, answer, now_ms=now_ms, journey=journey))
-
-
-def _refused(work: Requested, error: PublicError, now_ms: float) -> Iterable[Emit]:
-    """The end of a record that is no valid request; nobody waits for it at a gateway."""
-    request = msgspec.structs.replace(
-        work.event,
-        reply_partition=NO_REPLY,
-        accepted_at=work.event.accepted_at or work.timestamp_ms,
-        fingerprint="",
-    )
-    return emits_for_failure(request, error, now_ms=now_ms)

@@ -2,16 +2,19 @@
 
 import msgspec
 
-from services.cache_lookup.processor import Readmit, Requested
+from services.cache_lookup.processor import NotAdmitted, Readmit, Requested
 from services.shared.codec.headers import TRACEPARENT, TRACESTATE
 from services.shared.domain.admission.accept import Caller
 from services.shared.domain.admission.limits import limits_from_configuration
 from services.shared.domain.admission.readmit import Arrival, readmit
 from services.shared.domain.configuration import Configuration
 from services.shared.domain.errors import PublicError
-from services.shared.domain.events import InferenceRequested
+from services.shared.domain.events import InferenceRequested, Operation
 from services.shared.domain.topics import REQUEST_TOPICS, Topic
+from services.shared.domain.tracing import read_traceparent, traceparent
 
+_MAX_MODEL_CHARACTERS = 128
+_OPERATIONS = frozenset(Operation)
 _CLOSED = PublicError(
     code="invalid_api_key",
     message=(
@@ -27,17 +30,37 @@ def readmission(configuration: Configuration) -> Readmit:
     caller = Caller(tenant=producers.tenant, tier=producers.tier)
     limits = limits_from_configuration(configuration.limits)
 
-    def admit_again(work: Requested, now_ms: float) -> InferenceRequested | PublicError:
+    def admit_again(work: Requested, now_ms: float) -> InferenceRequested | NotAdmitted:
         if not producers.enabled:
-            return _CLOSED
+            return NotAdmitted(_believed(work, producers.tenant, now_ms), _CLOSED)
         arrival = Arrival(
             now_ms=int(now_ms),
             record_timestamp_ms=work.timestamp_ms,
             priority=REQUEST_TOPICS.index(Topic(work.topic)),
         )
-        return readmit(_traced(work), caller=caller, arrival=arrival, limits=limits)
+        admitted = readmit(_traced(work), caller=caller, arrival=arrival, limits=limits)
+        if isinstance(admitted, PublicError):
+            return NotAdmitted(_believed(work, producers.tenant, now_ms), admitted)
+        return admitted
 
     return admit_again
+
+
+def _believed(work: Requested, tenant: str, now_ms: float) -> InferenceRequested:
+    """What of a refused record goes into its end: no tenant, client or time of its own choosing."""
+    record = _traced(work)
+    context = read_traceparent(record.traceparent)
+    is_known = record.operation in _OPERATIONS
+    return InferenceRequested(
+        request_id=record.request_id,
+        operation=record.operation if is_known else "",
+        body=b"",
+        tenant=tenant,
+        model=record.model[:_MAX_MODEL_CHARACTERS],
+        priority=REQUEST_TOPICS.index(Topic(work.topic)),
+        accepted_at=int(now_ms),
+        traceparent=traceparent(context) if context else "",
+    )
 
 
 def _traced(work: Requested) -> InferenceRequested:

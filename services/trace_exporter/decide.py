@@ -15,7 +15,6 @@ from services.shared.domain.topics import Topic
 from services.shared.domain.tracing import (
     TraceContext,
     read_traceparent,
-    request_context,
     span_id_for,
     trace_id_for,
 )
@@ -43,13 +42,23 @@ def is_kept(finished: InferenceFinished, *, trace_id: str, ratio: float, slow_ms
 
 
 def context_of(finished: InferenceFinished, traceparent: str) -> TraceContext:
-    """The context that a request was accepted with."""
-    return request_context(finished.request_id, read_traceparent(traceparent))
+    """The context that a request was accepted with: its caller's, or that of no parent."""
+    caller = read_traceparent(traceparent)
+    if caller is None:
+        return TraceContext(trace_id=trace_id_for(finished.request_id), parent_id="")
+    return caller
+
+
+def front_door_of(finished: InferenceFinished) -> str:
+    """Where a request came in; a record that was refused or expired at once may not say."""
+    if finished.hops and finished.hops[0].service in FRONT_DOORS:
+        return finished.hops[0].service
+    return "gateway" if finished.key_id else "producer"
 
 
 def spans_of(finished: InferenceFinished, context: TraceContext) -> Iterator[Span]:
     """All spans of a request."""
-    door = finished.hops[0].service if finished.hops else "gateway"
+    door = front_door_of(finished)
     yield _root(finished, context, door)
     parent = span_id_for(finished.request_id, door)
     for i, hop in enumerate(finished.hops):
@@ -79,7 +88,7 @@ def batch_span(batch_id: str, members: Sequence[tuple[InferenceFinished, TraceCo
         start_ns=min(starts),
         end_ns=max(ends),
         attributes={
-            "messaging.batch.message_count": len(members),
+            "messaging.batch.message_count": members[0][0].batch_size,
             "millrace.batch.id": batch_id,
         },
         links=tuple(

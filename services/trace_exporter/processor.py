@@ -17,6 +17,7 @@ from services.trace_exporter.decide import batch_span, context_of, is_kept, span
 CONSUMES = (Topic.INFERENCE_RESULTS,)
 EMITS: tuple[Topic, ...] = ()
 _MAX_OPEN_BATCHES = 4096
+_MAX_REMEMBERED = 65_536
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +48,7 @@ class TraceExporterProcessor:
         self._sink = sink
         self._sampling = sampling
         self._batches: OrderedDict[str, list[Member]] = OrderedDict()
+        self._seen: OrderedDict[str, None] = OrderedDict()
 
     async def process(
         self, works: Sequence[OpenRecord[InferenceFinished]], _now_ms: float
@@ -54,8 +56,18 @@ class TraceExporterProcessor:
         """Export the spans of these requests."""
         if self._sink is not None:
             for work in works:
-                self._export(work.event, work.headers, self._sink)
+                if self._is_first(work.event.request_id):
+                    self._export(work.event, work.headers, self._sink)
         return [() for _ in works]
+
+    def _is_first(self, request_id: str) -> bool:
+        """Whether a request ends here; it may end again, and the first end is the truth."""
+        if request_id in self._seen:
+            return False
+        self._seen[request_id] = None
+        if len(self._seen) > _MAX_REMEMBERED:
+            self._seen.popitem(last=False)
+        return True
 
     def _export(
         self, finished: InferenceFinished, headers: dict[str, bytes], sink: SpanSink

@@ -1,6 +1,7 @@
 """How long answers are kept, by alias and operation."""
 
 from services.shared.domain.configuration import Configuration
+from services.shared.domain.events import Operation
 from services.shared.domain.name_patterns import NamePatterns
 
 
@@ -9,15 +10,18 @@ class CacheTimes:
 
     def __init__(self, configuration: Configuration) -> None:
         """Read them."""
-        self._cache = configuration.cache
+        cache = configuration.cache
+        self._is_enabled = cache.enabled
+        self._ttl_s: dict[str, int] = {
+            operation.value: getattr(cache.ttl_s, operation) for operation in Operation
+        }
         self._models = NamePatterns(configuration.models)
 
     def ttl_s(self, alias: str, operation: str) -> int:
-        """Seconds that an answer is kept; 0 = never."""
-        if not self._cache.enabled:
+        """Seconds that an answer is kept; 0 = never, as for what is no operation."""
+        if not self._is_enabled or operation not in self._ttl_s:
             return 0
         found = self._models.find(alias)
         if found is not None and found.value.cache_ttl_s is not None:
             return found.value.cache_ttl_s
-        ttl_s: int = getattr(self._cache.ttl_s, operation)
-        return ttl_s
+        return self._ttl_s[operation]

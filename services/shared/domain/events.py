@@ -239,7 +239,7 @@ class RequestBatch(Event, frozen=True, kw_only=True):
         batch_id: Unique id of the batch.
         lane: Their common lane.
         merge: True = one upstream call for all members; False = a call each.
-        closed_by: Why the window closed: time, count, tokens, bytes, deadline, lone or stop.
+        closed_by: Why the window closed: time, count, tokens, bytes, deadline, lone or burst.
         opened_at: When its window opened, unix ms.
         members: The requests, 1 to some hundred.
     """

@@ -113,8 +113,11 @@ class Inbox(Generic[E]):
     # -- endings ---------------------------------------------------------------------------------
 
     def _expires(self, work: Work[E], now_ms: float) -> bool:
-        """Whether a record's deadline has passed; then it is ended."""
-        request = request_of(work.event)
+        """Whether a record's deadline has passed; then it is ended.
+
+        What a public record says of its deadline, and of who waits, is not believed here.
+        """
+        request = None if self._source.is_public else request_of(work.event)
         if request is None or not 0 < request.deadline_at <= now_ms:
             return False
         self.background.start(self._expire(work, request))
