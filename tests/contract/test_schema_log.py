@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from services.shared.adapters.in_memory_schema_log import InMemorySchemaLog
 from services.shared.domain.errors import InvalidConfiguration, Unavailable
 from services.shared.ports.schema_log import LoggedRecord, SchemaLog
-from services.shared.stream.kafka_log import KafkaConnection
+from services.shared.stream.kafka_connection import KafkaConnection
 from services.shared.stream.schema_log import KafkaSchemaLog
 
 OpenLog = Callable[[], SchemaLog]

@@ -8,7 +8,7 @@ from aiokafka.errors import KafkaError
 
 from services.shared.domain.errors import Unavailable
 from services.shared.stream.client import Log, Reader, TopicPartition
-from services.shared.stream.kafka_log import KafkaConnection
+from services.shared.stream.kafka_connection import KafkaConnection
 
 _ANSWER_WITHIN_S = 2.0
 

@@ -33,7 +33,8 @@ from services.shared.stream.faust_app import BytesTable, TableApp, consume
 from services.shared.stream.faust_changelog import CHANGELOG_CONFIG, prepare_changelog
 from services.shared.stream.faust_folding import Folding, Reach
 from services.shared.stream.faust_transport import Clients
-from services.shared.stream.kafka_log import KafkaConnection, KafkaLog
+from services.shared.stream.kafka_connection import KafkaConnection
+from services.shared.stream.kafka_log import KafkaLog
 from services.shared.stream.outbox import Fence, Outbox
 from services.shared.stream.service import (
     EXIT_CONFIGURATION,

@@ -13,8 +13,8 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from services.shared.stream.client import MAX_RECORD_BYTES
+from services.shared.stream.kafka_connection import KafkaConnection
 from services.shared.stream.kafka_consumer import WatchedMembership
-from services.shared.stream.kafka_log import KafkaConnection
 
 _FETCH_WAIT_MS = 1_000
 _FETCH_MIN_BYTES = 512 * 1024
@@ -93,7 +93,7 @@ class Consumer(driver.Consumer):
         thread.clients = self.clients
         return thread
 
-    async def wait_first(self, *coros: Any, timeout: Any = None) -> Any:
+    async def wait_first(self, *coros: Any, **options: Any) -> Any:
         """Hand over a record, and let the stream take it.
 
         Faust makes two tasks a record and waits for the first: the record is taken, or the flow
@@ -106,7 +106,7 @@ class Consumer(driver.Consumer):
             suspended.close()
             await handed_over
             return await asyncio.sleep(0)
-        return await super().wait_first(*coros, timeout=timeout)
+        return await super().wait_first(*coros, **options)
 
     async def perform_seek(self) -> None:
         """Stand where the table says; committed offsets only show others how far we are."""

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.abc import ConsumerRebalanceListener
@@ -21,9 +21,7 @@ from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, SyncGrou
 from services.shared.domain.errors import MustStop, Unavailable
 from services.shared.stream.client import OnAssigned, OnPartitions, Polled, TopicPartition
 from services.shared.stream.kafka_closing import closed_soon
-
-if TYPE_CHECKING:
-    from services.shared.stream.kafka_log import KafkaConnection
+from services.shared.stream.kafka_connection import KafkaConnection
 
 _HEARTBEATS_A_SESSION = 4
 _COMMIT_S = 3.0
@@ -79,7 +77,7 @@ class KafkaConsumer:
     """One member of a consumer group on one topic."""
 
     def __init__(
-        self, connection: "KafkaConnection", *, topic: str, group: str, instance_id: str | None
+        self, connection: KafkaConnection, *, topic: str, group: str, instance_id: str | None
     ) -> None:
         """Prepare; ``start`` connects."""
         session_ms = int(connection.session_timeout_s * 1000)
@@ -101,6 +99,7 @@ class KafkaConsumer:
         self._started: AIOKafkaConsumer | None = None
         self._on_reset: OnPartitions | None = None
         self._failure: Exception | None = None
+        self._is_placed = asyncio.Event()
 
     @property
     def _consumer(self) -> AIOKafkaConsumer:
@@ -117,6 +116,7 @@ class KafkaConsumer:
         consumer.subscribe([self._topic], listener=_Listener(self, on_assigned, on_revoked))
         try:
             await consumer.start()
+            await self._is_placed.wait()  # the listener may still be at work
         except BaseException as error:
             await self.stop()
             if isinstance(error, KafkaError):
@@ -140,9 +140,14 @@ class KafkaConsumer:
             consumer.seek(where, offset)
         return positions
 
+    def placed(self) -> None:
+        """The owner knows what it was assigned."""
+        self._is_placed.set()
+
     def fail(self, error: Exception) -> None:
         """Remember what went wrong in a rebalance; ``poll`` tells it."""
         self._failure = error
+        self._is_placed.set()
 
     async def poll(self, *, timeout_s: float, max_records: int) -> Polled:
         """Wait for records."""
@@ -246,13 +251,16 @@ class _Listener(ConsumerRebalanceListener):
         self._revoked = revoked
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        partitions = frozenset(revoked)
         try:
-            await self._revoked(frozenset(revoked))
+            if partitions:  # it is also called when there was nothing to lose
+                await self._revoked(partitions)
         except Exception as error:  # noqa: BLE001  # told by `poll`
             self._consumer.fail(error)
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         try:
             await self._assigned(await self._consumer.place(frozenset(assigned)))
+            self._consumer.placed()
         except Exception as error:  # noqa: BLE001  # told by `poll`
             self._consumer.fail(error)

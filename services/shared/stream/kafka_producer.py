@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -16,9 +15,7 @@ from services.shared.stream.client import (
     record_limit_bytes,
 )
 from services.shared.stream.kafka_closing import closed_soon
-
-if TYPE_CHECKING:
-    from services.shared.stream.kafka_log import KafkaConnection
+from services.shared.stream.kafka_connection import KafkaConnection
 
 _BATCH_BYTES = 64 * 1024
 _SMALL_BYTES = 1024 * 1024
@@ -27,7 +24,7 @@ _SMALL_BYTES = 1024 * 1024
 class KafkaProducer:
     """An idempotent producer, acknowledged by all in-sync replicas."""
 
-    def __init__(self, connection: "KafkaConnection", *, topics: Sequence[str]) -> None:
+    def __init__(self, connection: KafkaConnection, *, topics: Sequence[str]) -> None:
         """Prepare; ``start`` connects."""
         self._topics = topics
         self._partitions: dict[str, int] = {}

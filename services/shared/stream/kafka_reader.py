@@ -1,7 +1,6 @@
 """Reading partitions without a group, by aiokafka."""
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
@@ -9,15 +8,13 @@ from aiokafka.errors import KafkaError
 from services.shared.domain.errors import Unavailable
 from services.shared.stream.client import Polled, TopicPartition
 from services.shared.stream.kafka_closing import closed_soon
-
-if TYPE_CHECKING:
-    from services.shared.stream.kafka_log import KafkaConnection
+from services.shared.stream.kafka_connection import KafkaConnection
 
 
 class KafkaReader:
     """Reads partitions with no group."""
 
-    def __init__(self, connection: "KafkaConnection") -> None:
+    def __init__(self, connection: KafkaConnection) -> None:
         """Prepare; ``start`` connects."""
         self._consumer = AIOKafkaConsumer(
             **connection.options(),

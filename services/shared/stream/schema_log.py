@@ -12,7 +12,7 @@ from aiokafka.structs import TopicPartition
 
 from services.shared.domain.errors import InvalidConfiguration, Unavailable
 from services.shared.ports.schema_log import LoggedRecord
-from services.shared.stream.kafka_log import KafkaConnection
+from services.shared.stream.kafka_connection import KafkaConnection
 
 _FETCH_WAIT_MS: Final = 50  # only while it reads: in between it is paused and asks for nothing
 _ANSWER_S: Final = 5.0

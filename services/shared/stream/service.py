@@ -21,7 +21,8 @@ from services.shared.codec.topics import packaged_topics
 from services.shared.domain.errors import InvalidConfiguration, MustStop
 from services.shared.domain.settings import ServiceSettings
 from services.shared.ports.clock import Clock
-from services.shared.stream.kafka_log import KafkaConnection, KafkaLog
+from services.shared.stream.kafka_connection import KafkaConnection
+from services.shared.stream.kafka_log import KafkaLog
 from services.shared.stream.runtime import Runtime
 from services.shared.stream.slots import Slot
 from services.shared.stream.stage import Stage

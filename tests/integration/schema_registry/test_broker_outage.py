@@ -9,7 +9,7 @@ from services.schema_registry.decide import LevelChanged, set_level
 from services.schema_registry.refusals import Refusal
 from services.schema_registry.registry import Registry
 from services.shared.domain.compatibility import Compatibility
-from services.shared.stream.kafka_log import KafkaConnection
+from services.shared.stream.kafka_connection import KafkaConnection
 from services.shared.stream.schema_log import KafkaSchemaLog
 from tests.support.kafka_broker import KafkaServer, kafka_server
 
