@@ -7,11 +7,16 @@ Run:  python examples/kafka_consumer.py [REQUEST_ID]      (with an id: wait for 
 import json
 import os
 import sys
+from contextlib import closing
 
 from confluent_kafka import Consumer
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer
-from confluent_kafka.serialization import MessageField, SerializationContext
+from confluent_kafka.serialization import (
+    MessageField,
+    SerializationContext,
+    SerializationError,
+)
 
 TOPIC = "inference-results"
 
@@ -30,32 +35,24 @@ def main() -> None:
         }
     )
     consumer.subscribe([TOPIC])
+    context = SerializationContext(TOPIC, MessageField.VALUE)
     seen: set[str] = set()
-    try:
+    with closing(consumer):
         while wanted is None or wanted not in seen:
             message = consumer.poll(1.0)
             if message is None or message.error() or message.value() is None:
                 continue
-            context = SerializationContext(TOPIC, MessageField.VALUE)
-            finished = deserialize(message.value(), context)
+            try:
+                finished = deserialize(message.value(), context)
+            except SerializationError:  # somebody else's rubbish
+                continue
             request_id = finished["request_id"]
             if request_id in seen or wanted not in (None, request_id):
                 continue
             seen.add(request_id)
-            answer = json.loads(finished["response"] or b"null")
-            print(
-                json.dumps(
-                    {
-                        "request_id": request_id,
-                        "outcome": finished["outcome"],
-                        "error": finished["error"],
-                        "answer": answer,
-                    }
-                ),
-                flush=True,
-            )
-    finally:
-        consumer.close()
+            shown = {name: finished[name] for name in ("request_id", "outcome", "error")}
+            shown["answer"] = json.loads(finished["response"] or b"null")
+            print(json.dumps(shown), flush=True)
 
 
 if __name__ == "__main__":
