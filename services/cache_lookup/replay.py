@@ -50,9 +50,8 @@ def _chat_pieces(choice: dict[str, Any]) -> list[dict[str, Any]]:
     message = {k: v for k, v in choice["message"].items() if v is not None}
     text = message.pop("content", None)
     role = message.pop("role", "assistant")
-    opening: dict[str, Any] = {"role": role, "content": ""}
+    opening = {"role": role, "content": None if text is None else ""}
     if calls := message.pop("tool_calls", None):
-        opening = {"role": role, "content": None}
         message["tool_calls"] = [{"index": i, **call} for i, call in enumerate(calls)]
     deltas = [opening]
     if message:
