@@ -147,7 +147,8 @@ def admit(
 ) -> Dimensions:
     """Bound the number of series: what is beyond it counts together, tenant by tenant.
 
-    A tenant with too many combinations keeps its own totals and takes no room from others.
+    A tenant with too many combinations keeps its own totals and takes no room from others. What
+    counts together is known from then on, too; by then the bound was reached anyway.
 
     Args:
         dimensions: Of a request.
@@ -162,11 +163,6 @@ def admit(
     if dimensions in of_tenant or len(of_tenant) < policy.max_series:
         return dimensions
     return Dimensions(dimensions.tenant, *(OTHER,) * (len(Dimensions._fields) - 1))
-
-
-def is_overflow(dimensions: Dimensions) -> bool:
-    """Whether these are what ``admit`` puts in the place of others."""
-    return all(value == OTHER for value in dimensions[1:])
 
 
 def facts_from(finished: InferenceFinished) -> Facts:

@@ -29,7 +29,6 @@ from services.metrics_aggregator.decide import (
     facts_from,
     fold,
     is_closed,
-    is_overflow,
     place,
     window_start,
 )
@@ -214,9 +213,8 @@ class PartitionWindows:
                 )
                 for size_s in MERGED_S
             )
-        if not is_overflow(window.dimensions):
-            known = self._known.setdefault(window_start(window.start_ms, _DAY_S), {})
-            known.setdefault(window.dimensions.tenant, set()).add(window.dimensions)
+        known = self._known.setdefault(window_start(window.start_ms, _DAY_S), {})
+        known.setdefault(window.dimensions.tenant, set()).add(window.dimensions)
         opened = self._open[window] = _Open(window, tally, longer)
         return opened
 
