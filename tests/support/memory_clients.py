@@ -115,10 +115,10 @@ class MemoryConsumer:
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Commit positions."""
-        self._owned(offsets)
         await asyncio.sleep(0)
         if self.is_dead:
             raise Unavailable("kafka", "the process is dead")
+        self._owned(offsets)
         self._group.commit(self.member_id, offsets)
 
     async def backlog(self, partitions: Iterable[TopicPartition]) -> Mapping[TopicPartition, int]:
@@ -141,6 +141,10 @@ class MemoryConsumer:
             self.is_dead = True
         self._views.clear()
 
+    def be_forgotten(self) -> None:
+        """Be unknown to the coordinator, and learn it by the next heartbeat."""
+        self._group.forget(self.member_id)
+
     def die(self) -> None:
         """End as with SIGKILL."""
         self.is_dead = True
@@ -162,6 +166,7 @@ class MemoryConsumer:
         """Own partitions, from their committed offsets."""
         if self.is_dead:
             return
+        self.membership.confirmed_at_s = self._cluster.clock.monotonic_s()
         on_assigned, _, _ = self._told()
         self._paused.clear()
         self._views = {
@@ -174,7 +179,6 @@ class MemoryConsumer:
 
     async def _join(self) -> None:
         self.member_id = await self._group.join(self)
-        self.membership.confirmed_at_s = self._cluster.clock.monotonic_s()
 
     async def _beat(self) -> None:
         while True:

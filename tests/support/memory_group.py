@@ -43,6 +43,7 @@ class MemoryGroup:
         self._members: dict[int, _Member] = {}
         self._ids = count(1)
         self._lock = asyncio.Lock()
+        self._is_due = False
         self._watch: asyncio.Task[None] | None = None
 
     # -- what members do -------------------------------------------------------------------------
@@ -63,6 +64,7 @@ class MemoryGroup:
         else:
             self._members[member.member_id] = member
             consumer.member_id = member.member_id
+            self._is_due = True
             await self._rebalance()
         return member.member_id
 
@@ -70,8 +72,7 @@ class MemoryGroup:
         """Let a member go; a static one keeps its place until its session is over."""
         member = self._members.get(member_id)
         if member is not None and member.consumer.instance_id is None:
-            del self._members[member_id]
-            self._cluster.start_task(self._rebalance())
+            self._lose(member_id)
 
     def heartbeat(self, member_id: int) -> Heartbeat:
         """Answer a heartbeat."""
@@ -102,9 +103,9 @@ class MemoryGroup:
 
     # -- what a test does ------------------------------------------------------------------------
 
-    def forget_members(self) -> None:
-        """Know nobody any more, as after a session timeout; each learns it by its heartbeat."""
-        self._members.clear()
+    def forget(self, member_id: int) -> None:
+        """Know a member no more, as after a session timeout; it learns that by its heartbeat."""
+        self._lose(member_id)
 
     def renew_sessions(self) -> None:
         """Start every session anew, as a coordinator does when it comes back."""
@@ -118,9 +119,18 @@ class MemoryGroup:
 
     # -- the coordinator's own -------------------------------------------------------------------
 
+    def _lose(self, member_id: int) -> None:
+        del self._members[member_id]
+        self._is_due = bool(self._members)
+        self._cluster.wake()
+        self._cluster.start_task(self._rebalance())
+
     async def _rebalance(self) -> None:
         """Take every partition from everybody, then deal them out anew (eager)."""
         async with self._lock:
+            if not self._is_due:
+                return
+            self._is_due = False
             await asyncio.gather(*(m.consumer.be_revoked() for m in self._members.values()))
             while any(m.consumer.is_dead for m in self._members.values()):
                 await self._cluster.changed()  # it does not rejoin; its session must end first
@@ -148,10 +158,7 @@ class MemoryGroup:
                 continue
             silent = [m for m in self._members.values() if self._now_s() - m.heard_at_s > timeout_s]
             for member in silent:
-                del self._members[member.member_id]
-            if silent:
-                self._cluster.wake()
-                self._cluster.start_task(self._rebalance())
+                self._lose(member.member_id)
         self._watch = None
 
     def _answers(self) -> bool:

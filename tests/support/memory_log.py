@@ -84,18 +84,22 @@ class MemoryCluster:
         self.is_available = True
         self.is_coordinator_silent = False
         self.acks_to_fail = 0
-        self.topics = dict(topics)
-        self._partitions = {
-            TopicPartition(topic, i): MemoryPartition()
-            for topic, count in topics.items()
-            for i in range(count)
-        }
+        self.topics: dict[str, int] = {}
+        self._partitions: dict[TopicPartition, MemoryPartition] = {}
+        for topic, count in topics.items():
+            self.make_topic(topic, partitions=count)
         self._groups: dict[str, MemoryGroup] = {}
         self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._sequence: list[Raw] = []
 
     # -- what a test does to it ------------------------------------------------------------------
+
+    def make_topic(self, topic: str, *, partitions: int) -> None:
+        """Make a topic, or make it anew, empty."""
+        self.topics[topic] = partitions
+        for where in self.partitions_of(topic):
+            self._partitions.setdefault(where, MemoryPartition()).clear()
 
     def log(self) -> "MemoryLog":
         """The connection of one more process."""
@@ -201,7 +205,7 @@ class MemoryCluster:
 
     def _is_readable(self, raw: Raw) -> bool:
         log = self._partitions[TopicPartition(raw.topic, raw.partition)]
-        return log.entries[raw.offset] is raw and raw.offset < log.stable_end
+        return raw.offset < log.stable_end and log.entries[raw.offset] is raw
 
 
 class MemoryLog:

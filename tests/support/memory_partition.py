@@ -19,6 +19,11 @@ class MemoryPartition:
         self.start = 0
         self.open_transactions: list[int] = []
 
+    def clear(self) -> None:
+        """Begin anew at offset 0."""
+        self.entries.clear()
+        self.start = 0
+
     @property
     def end(self) -> int:
         """The offset that the next record gets."""

@@ -10,7 +10,7 @@ A pipeline test looks like this; nothing sleeps, and an hour of fake time costs 
         await pipeline.start(STAGE)                                    # one or several stages
         pipeline.pipe_input(Topic.CACHE_MISSES, missed(1))
         await pipeline.run_until_quiet()
-        assert pipeline.read_output(Topic.ROUTED_REQUESTS) == [...]    # decoded, new since last read
+        assert pipeline.read_output(Topic.ROUTED_REQUESTS) == [...]    # decoded; new since last
 
 Tests that take the fixture ``pipeline`` must run on a loop with fake time: put this into the
 folder's ``conftest.py``::

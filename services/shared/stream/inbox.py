@@ -126,9 +126,13 @@ class Inbox(Generic[E]):
     async def _expire(self, work: Work[E], request: InferenceRequested) -> None:
         journey = journey_of(work.event)
         now_ms = self._outbox.clock.now_ms()
-        for emit in emits_for_expiry(request, now_ms=now_ms, journey=journey):
-            await work.emit(emit)
-        work.finish()
+        try:
+            for emit in emits_for_expiry(request, now_ms=now_ms, journey=journey):
+                await work.emit(emit)
+        except PoisonRecord as poison:
+            work.bury(poison)
+        else:
+            work.finish()
 
     def _on_done(
         self, tracker: OffsetTracker, work: Work[Any], poison: PoisonRecord | None

@@ -28,6 +28,7 @@ from services.shared.stream.subjects import (
     request_of,
     subjects_from_headers,
     subjects_of,
+    subjects_of_public,
 )
 
 
@@ -69,9 +70,11 @@ def read(raw: Raw, source: Source, *, reply_partitions: int) -> Taken:
 
 def subjects_of_taken(taken: Taken, source: Source) -> tuple[Subject, ...]:
     """The requests of a record that is given up."""
-    if taken.event is not None:
-        return subjects_of(taken.event)
-    return subjects_from_headers(source.event_type, taken.headers)
+    if taken.event is None:
+        return subjects_from_headers(source.event_type, taken.headers)
+    if source.is_public:
+        return subjects_of_public(taken.event)
+    return subjects_of(taken.event)
 
 
 def _check_headers(

@@ -232,7 +232,7 @@ class KafkaConsumer:
         """Leave; a static member keeps its place for a session timeout."""
         consumer, self._started = self._started, None
         if consumer is not None:
-            await closed_soon(consumer.stop())
+            await closed_soon(consumer)
 
     def _position(self, partition: TopicPartition) -> int | None:
         # `AIOKafkaConsumer.position` waits where there is none; this only looks.

@@ -64,7 +64,7 @@ class KafkaProducer:
         headers: Sequence[tuple[str, bytes]],
     ) -> "asyncio.Future[RecordMetadata]":
         """Hand over a record; the future resolves when it is acknowledged."""
-        if value is not None and len(value) > _SMALL_BYTES:
+        if len(value or b"") + sum(len(content) for _, content in headers) > _SMALL_BYTES:
             _check_size(topic, key, value, headers)
         try:
             future: asyncio.Future[RecordMetadata] = await self._producer.send(
@@ -76,12 +76,12 @@ class KafkaProducer:
 
     async def stop(self) -> None:
         """Send what is buffered and disconnect."""
-        await closed_soon(self._producer.stop())
+        await closed_soon(self._producer)
 
 
 def _check_size(
-    topic: str, key: bytes | None, value: bytes, headers: Sequence[tuple[str, bytes]]
+    topic: str, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]
 ) -> None:
     size_bytes = DefaultRecordBatchBuilder.estimate_size_in_bytes(key, value, list(headers))
     if size_bytes > record_limit_bytes(topic):
-        raise PoisonRecord("oversize", f"{len(value)} bytes for {topic}")
+        raise PoisonRecord("oversize", f"{size_bytes} bytes for {topic}")

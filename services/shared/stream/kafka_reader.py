@@ -76,4 +76,4 @@ class KafkaReader:
 
     async def stop(self) -> None:
         """Disconnect."""
-        await closed_soon(self._consumer.stop())
+        await closed_soon(self._consumer)

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from services.shared.codec.headers import Headers
+from services.shared.domain.emit import Emit
 from services.shared.domain.errors import MustStop, PoisonRecord
 from services.shared.domain.topics import Topic
 from services.shared.stream.client import Raw
@@ -72,7 +73,13 @@ class DeadLetters:
         now_ms = self._outbox.clock.now_ms()
         for subject in subjects:
             for emit in emits_for_poison(subject, now_ms=now_ms, reply_partitions=reply_partitions):
-                await self._outbox.send_and_wait(emit)
+                await self._tell(emit)
+
+    async def _tell(self, emit: Emit) -> None:
+        try:
+            await self._outbox.send_and_wait(emit)
+        except PoisonRecord as poison:  # a forged record may make its end too large as well
+            _LOG.error("an end that cannot be told", extra={"why": poison.detail})
 
     async def _write(self, raw: Raw, value: bytes | None, headers: Headers) -> None:
         partitions = self._outbox.partition_count(self._source.dlq)

@@ -5,7 +5,6 @@ write): a supervisor starts it again; 78 = the configuration cannot work.
 """
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -21,6 +20,7 @@ from services.shared.codec.topics import packaged_topics
 from services.shared.domain.errors import InvalidConfiguration, MustStop
 from services.shared.domain.settings import ServiceSettings
 from services.shared.ports.clock import Clock
+from services.shared.stream.collector import settle_garbage_collector
 from services.shared.stream.kafka_connection import KafkaConnection
 from services.shared.stream.kafka_log import KafkaLog
 from services.shared.stream.runtime import Runtime
@@ -54,14 +54,13 @@ def written_topics(specs: Mapping[str, Any]) -> list[str]:
 
 
 def run_stage(stage: Stage, settings: ServiceSettings, *, clock: Clock) -> None:
-    """Run a stage as this process; returns by ``sys.exit``."""
+    """Run a stage as this process; never returns."""
     set_up_logging(service=stage.service, level=settings.log_level)
     try:
         uvloop.run(_main(stage, settings, clock))
     except InvalidConfiguration as error:
         _LOG.error("%s", error)
         sys.exit(EXIT_CONFIGURATION)
-    sys.exit(0)
 
 
 async def _main(stage: Stage, settings: ServiceSettings, clock: Clock) -> None:
@@ -85,7 +84,7 @@ async def _main(stage: Stage, settings: ServiceSettings, clock: Clock) -> None:
         slot=slot,
         session_timeout_s=settings.kafka_session_timeout_s,
     )
-    runtime.on_running = gc.freeze
+    runtime.on_running = settle_garbage_collector
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, runtime.stopping.set)
@@ -103,7 +102,13 @@ async def _main(stage: Stage, settings: ServiceSettings, clock: Clock) -> None:
         _LOG.critical("stopping without another write: %s", error)
         if slot is not None:
             slot.release()  # nothing crashed
-        logging.shutdown()
-        os._exit(EXIT_MUST_STOP)
+        _exit(EXIT_MUST_STOP)
     if slot is not None:
         slot.release()
+    _exit(0)
+
+
+def _exit(code: int) -> None:
+    """Leave at once: all is said, and a loop whose broker is away may take for ever to close."""
+    logging.shutdown()
+    os._exit(code)

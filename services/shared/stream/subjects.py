@@ -15,7 +15,7 @@ from services.shared.domain.events import (
     RequestBatch,
     RequestRouted,
 )
-from services.shared.domain.ids import NO_REPLY
+from services.shared.domain.ids import NO_REPLY, is_producer_request_id
 from services.shared.domain.terminal import Journey, emits_for_failure, journey_of
 
 _POISON = PublicError(code="poison_record", message="The request could not be processed.")
@@ -57,6 +57,13 @@ def subjects_of(event: Event) -> tuple[Subject, ...]:
             )
         case _:
             return ()
+
+
+def subjects_of_public(event: Event) -> tuple[Subject, ...]:
+    """The request of a public record, which is believed nothing but its id."""
+    if not isinstance(event, InferenceRequested) or not is_producer_request_id(event.request_id):
+        return ()
+    return (Subject(InferenceRequested(request_id=event.request_id, operation="", body=b"")),)
 
 
 def subjects_from_headers(

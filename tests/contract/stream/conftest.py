@@ -1,0 +1,68 @@
+"""Runs every test of this folder on the log in memory and, marked ``kafka``, on a real broker.
+
+In memory the loop is on fake time, so nothing waits; on the broker time is real.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from tests.support.fake_clock import TimeTravelLoop
+from tests.support.kafka_broker import KafkaServer, kafka_server
+from tests.support.kafka_log_backend import kafka_backend
+from tests.support.log_backend import LogBackend, MemoryBackend
+
+_FOLDER = Path(__file__).parent
+_KAFKA = "kafka"
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run each test once a backend; which one it is, its loop says.
+
+    Services run on uvloop. Outages leave clients behind in the middle of a write, and then uvloop
+    may never return from ``close`` (services leave by ``os._exit``).
+    """
+    del config
+    real = asyncio.SelectorEventLoop if "outage" in item.path.name else uvloop.new_event_loop
+    return {"memory": TimeTravelLoop, _KAFKA: real}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the runs that need a broker."""
+    for item in items:
+        if item.path.is_relative_to(_FOLDER) and item.name.endswith((f"[{_KAFKA}]", f"-{_KAFKA}]")):
+            item.add_marker(pytest.mark.kafka)
+
+
+@pytest.fixture
+async def backend(request: pytest.FixtureRequest) -> AsyncIterator[LogBackend]:
+    """A cluster of the test's own."""
+    if isinstance(asyncio.get_running_loop(), TimeTravelLoop):
+        yield MemoryBackend()
+        return
+    async with kafka_backend(request.getfixturevalue("kafka_bootstrap")) as kafka:
+        yield kafka
+
+
+@pytest.fixture(scope="session")
+def stoppable_broker() -> Iterator[KafkaServer]:
+    """A broker that tests may stop without asking the others."""
+    with kafka_server() as server:
+        yield server
+
+
+@pytest.fixture
+async def stoppable_backend(request: pytest.FixtureRequest) -> AsyncIterator[LogBackend]:
+    """A cluster of the test's own that may have an outage."""
+    if isinstance(asyncio.get_running_loop(), TimeTravelLoop):
+        yield MemoryBackend()
+        return
+    server: KafkaServer = request.getfixturevalue("stoppable_broker")
+    async with kafka_backend(server.bootstrap, server=server) as kafka:
+        yield kafka
