@@ -1,0 +1,251 @@
+"""All stages of the pipeline, wired as in their ``__main__`` but to things in memory.
+
+stages = Stages(providers={"first": ScriptedProvider(answered)})
+for stage in stages.all():
+await pipeline.start(stage)
+stages.publish(pipeline, requested(1, model="small"))      # as a gateway of ours would
+await pipeline.run_until_quiet()
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from itertools import count
+from typing import Any
+
+import msgspec
+
+from services.batcher.processor import CONSUMES as ROUTED
+from services.batcher.processor import BatcherProcessor, BatchMetrics
+from services.cache_lookup.processor import CONSUMES as REQUESTED
+from services.cache_lookup.processor import CacheLookupProcessor, LookupMetrics
+from services.cache_lookup.producers import readmission
+from services.cache_writer.processor import CONSUMES as FINISHED
+from services.cache_writer.processor import CacheWriterProcessor, WriterMetrics
+from services.model_caller.calls import Service
+from services.model_caller.decide import RetryBudget
+from services.model_caller.metrics import CallMetrics
+from services.model_caller.processor import ModelCallerProcessor
+from services.model_caller.serving import Tools as CallerTools
+from services.router.processor import CONSUMES as MISSED
+from services.router.processor import RouterMetrics, RouterProcessor
+from services.router.routing_table import RoutingTable
+from services.shared.codec.headers import SIGNATURE, signature
+from services.shared.codec.records import encode_record
+from services.shared.domain.cache_times import CacheTimes
+from services.shared.domain.configuration import (
+    Configuration,
+    KafkaProducers,
+    Model,
+    ModelTarget,
+    PriceOverride,
+    Provider,
+    Timeouts,
+    VirtualKey,
+)
+from services.shared.domain.events import InferenceRequested
+from services.shared.domain.model_facts import ModelFacts
+from services.shared.domain.spans import Span
+from services.shared.domain.topics import BATCH_TOPICS, REQUEST_TOPICS
+from services.shared.stream.loop import Process
+from services.shared.stream.shapes import each, polled, timed
+from services.shared.stream.stage import Stage, Tools
+from services.trace_exporter.processor import CONSUMES as ENDED
+from services.trace_exporter.processor import Sampling, TraceExporterProcessor
+from tests.support.memory_cache import MemoryCache
+from tests.support.pipeline import Pipeline, default_headers
+from tests.support.scripted_provider import ScriptedProvider
+
+SECRET = b"a secret of the gateways"
+PRICE = PriceOverride(input_usd_per_mtok=Decimal(1), output_usd_per_mtok=Decimal(2))
+_TIMEOUTS = Timeouts(first_token_s=10, inter_token_s=5, total_s=20)
+
+
+def configuration(**changes: Any) -> Configuration:
+    """Aliases ``small`` (with a fallback), ``only`` and ``embed`` on two providers."""
+    provider = Provider(
+        base_url="http://p/v1", timeouts=_TIMEOUTS, free=True, isolates_inputs_by_index=True
+    )
+    first, second = (
+        ModelTarget(provider=name, model=f"{name}-model", price=PRICE)
+        for name in ("first", "second")
+    )
+    plain = Configuration(
+        providers={"first": provider, "second": provider},
+        models={
+            "small": Model(targets=(first, second)),
+            "only": Model(targets=(first,)),
+            "embed": Model(targets=(first,)),
+        },
+        keys=(VirtualKey(id="key-1", tenant="acme", hash="0" * 64),),
+        kafka_producers=KafkaProducers(enabled=True),
+    )
+    return msgspec.structs.replace(plain, **changes)
+
+
+class Sink:
+    """Keeps spans."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.spans: list[Span] = []
+
+    def put(self, spans: Iterable[Span]) -> None:
+        """See ``SpanSink``."""
+        self.spans.extend(spans)
+
+
+class NoCatalog:
+    """Knows no model."""
+
+    def facts(self, *, provider: str, model: str, at_ms: int) -> ModelFacts | None:
+        """See ``ModelCatalog``."""
+        del provider, model, at_ms
+        return None
+
+
+class Stages:
+    """The stages of one pipeline.
+
+    Attributes:
+        configuration: What they were started with.
+        cache: The response cache.
+        sink: Where spans go.
+    """
+
+    def __init__(
+        self,
+        providers: Mapping[str, ScriptedProvider],
+        *,
+        configuration: Configuration = configuration(),  # noqa: B008  # frozen
+    ) -> None:
+        """Wire them to these providers."""
+        self.configuration = configuration
+        self.cache = MemoryCache()
+        self.sink = Sink()
+        self._providers = providers
+        self._batches = count(1)
+        self._runs = count(1)
+
+    def all(self) -> list[Stage]:
+        """Every stage, in the order of the flow."""
+        return [
+            self.cache_lookup,
+            self.router,
+            self.batcher,
+            self.model_caller,
+            self.cache_writer,
+            self.trace_exporter,
+        ]
+
+    @property
+    def cache_lookup(self) -> Stage:
+        """Requests in."""
+
+        @asynccontextmanager
+        async def build(tools: Tools) -> AsyncIterator[Process[Any]]:
+            processor = CacheLookupProcessor(
+                cache=self.cache,
+                times=CacheTimes(self.configuration),
+                secret=SECRET,
+                readmit=readmission(self.configuration),
+                metrics=LookupMetrics(tools.registry),
+            )
+            yield polled(processor.process, clock=tools.clock)
+
+        return Stage(service="cache-lookup", topics=REQUESTED, build=build)
+
+    @property
+    def router(self) -> Stage:
+        """Misses in."""
+
+        @asynccontextmanager
+        async def build(tools: Tools) -> AsyncIterator[Process[Any]]:
+            table = RoutingTable(self.configuration, NoCatalog())
+            processor = RouterProcessor(table, metrics=RouterMetrics(tools.registry))
+            yield each(processor.process, clock=tools.clock)
+
+        return Stage(service="router", topics=MISSED, build=build)
+
+    @property
+    def batcher(self) -> Stage:
+        """Routed requests in."""
+
+        @asynccontextmanager
+        async def build(tools: Tools) -> AsyncIterator[Process[Any]]:
+            processor = BatcherProcessor(
+                self.configuration,
+                new_batch_id=lambda: f"batch_{next(self._batches)}",
+                metrics=BatchMetrics(tools.registry),
+            )
+            async with timed(processor, clock=tools.clock) as process:
+                yield process
+
+        return Stage(service="batcher", topics=ROUTED, build=build)
+
+    @property
+    def model_caller(self) -> Stage:
+        """Batches in."""
+
+        @asynccontextmanager
+        async def build(tools: Tools) -> AsyncIterator[Process[Any]]:
+            services = {
+                name: Service(provider, _TIMEOUTS, asyncio.Semaphore(100))
+                for name, provider in self._providers.items()
+            }
+            caller = CallerTools(
+                run=f"run-{next(self._runs)}",
+                services=services,
+                retries=self.configuration.retries,
+                budget=RetryBudget(ratio=self.configuration.retries.budget_ratio),
+                clock=tools.clock,
+                jitter=lambda: 0.0,
+                metrics=CallMetrics(tools.registry),
+            )
+            yield ModelCallerProcessor(caller).process
+
+        return Stage(service="model-caller", topics=BATCH_TOPICS, build=build)
+
+    @property
+    def cache_writer(self) -> Stage:
+        """Terminal records in."""
+
+        @asynccontextmanager
+        async def build(tools: Tools) -> AsyncIterator[Process[Any]]:
+            processor = CacheWriterProcessor(
+                cache=self.cache,
+                times=CacheTimes(self.configuration),
+                policy=self.configuration.cache,
+                metrics=WriterMetrics(tools.registry),
+            )
+            yield polled(processor.process, clock=tools.clock)
+
+        return Stage(service="cache-writer", topics=FINISHED, build=build)
+
+    @property
+    def trace_exporter(self) -> Stage:
+        """Terminal records in."""
+
+        @asynccontextmanager
+        async def build(tools: Tools) -> AsyncIterator[Process[Any]]:
+            sampling = Sampling(ratio=1.0, slow_ms=10_000)
+            processor = TraceExporterProcessor(sink=self.sink, sampling=sampling)
+            yield polled(processor.process, clock=tools.clock)
+            processor.close()
+
+        return Stage(service="trace-exporter", topics=ENDED, build=build)
+
+
+def publish(
+    pipeline: Pipeline,
+    request: InferenceRequested,
+    *,
+    partition: int | None = None,
+) -> int:
+    """Publish a request as a gateway of ours does: signed; returns its offset."""
+    value = encode_record(request)
+    headers = [*default_headers(request, value), (SIGNATURE, signature(SECRET, value))]
+    topic = REQUEST_TOPICS[request.priority]
+    key = (request.fingerprint or request.request_id).encode()
+    return pipeline.pipe_raw(topic, value, key=key, headers=headers, partition=partition)
