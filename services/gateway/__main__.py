@@ -1,7 +1,6 @@
 """Wires the gateway."""
 
 import asyncio
-import gc
 import logging
 import os
 import sys
@@ -36,6 +35,7 @@ from services.shared.domain.name_patterns import NamePatterns
 from services.shared.domain.topics import Topic
 from services.shared.ports.clock import Clock
 from services.shared.stream.chunk_reader import follow
+from services.shared.stream.collector import settle_garbage_collector
 from services.shared.stream.connecting import connected_producer, opened_replies, watch
 from services.shared.stream.kafka_log import KafkaLog
 from services.shared.stream.publisher import KafkaRequestPublisher
@@ -68,6 +68,13 @@ class _LogHealth:
         self.why = "" if confirmed else "it does not answer"
 
 
+def _log(settings: GatewaySettings) -> KafkaLog:
+    return KafkaLog(
+        connection_from(settings, client_id=f"{SERVICE}-{settings.slot}"),
+        topics=written_topics(packaged_topics()),
+    )
+
+
 async def _run(settings: GatewaySettings, environ: Mapping[str, str]) -> None:
     clock = SystemClock()
     configuration = configuration_from_environment(environ)
@@ -75,10 +82,7 @@ async def _run(settings: GatewaySettings, environ: Mapping[str, str]) -> None:
     prepare_codec()
     registry = CollectorRegistry()
     stop = stop_on_signals()
-    log = KafkaLog(
-        connection_from(settings, client_id=f"{SERVICE}-{settings.slot}"),
-        topics=written_topics(packaged_topics()),
-    )
+    log = _log(settings)
     async with AsyncExitStack() as stack:
         producer = await connected_producer(log, stop=stop)
         if producer is None:
@@ -123,7 +127,6 @@ async def _run(settings: GatewaySettings, environ: Mapping[str, str]) -> None:
                 is_live=lambda: True,
                 is_ready=lambda: health_api.is_ready,
             )
-        gc.freeze()
         await _serve(settings, table, health_api, desk, stop)
 
 
@@ -134,6 +137,7 @@ async def _serve(
     desk: Desk,
     stop: asyncio.Event,
 ) -> None:
+    settle_garbage_collector()
     new_id = _request_ids(desk.clock, desk.reply_partition)
     await serve(
         GatewayApp(table, new_request_id=new_id),
