@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from services.model_caller.embeddings import merge_key
 from services.model_caller.serving import Serving, Tools, journey_of_member
 from services.model_caller.together import run_all
-from services.shared.domain.errors import PoisonRecord
+from services.shared.domain.errors import MustStop, PoisonRecord
 from services.shared.domain.events import RequestBatch, RequestRouted, Target
 from services.shared.domain.terminal import emits_for_expiry
 from services.shared.ports.work import OpenRecord
@@ -37,8 +37,10 @@ class ModelCallerProcessor:
                 await self._serve(work, groups[0])
             else:
                 await run_all(self._serve(work, group) for group in groups)
+        except MustStop:
+            _LOG.info("a batch is left to whoever comes next", extra={"batch_id": _id_of(work)})
         except Exception as error:  # noqa: BLE001  # whatever it is, the record is the suspect
-            _LOG.exception("a batch could not be served", extra={"batch_id": work.event.batch_id})
+            _LOG.exception("a batch could not be served", extra={"batch_id": _id_of(work)})
             work.bury(PoisonRecord("processor_error", type(error).__name__))
         else:
             work.finish()
@@ -57,6 +59,10 @@ class ModelCallerProcessor:
                 live.append(member)
         if live:
             await Serving(self._tools, work, live).run()
+
+
+def _id_of(work: OpenRecord[RequestBatch]) -> str:
+    return work.event.batch_id
 
 
 def _groups(batch: RequestBatch) -> list[list[RequestRouted]]:

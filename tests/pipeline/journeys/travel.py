@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from services.shared.codec.headers import headers_of_request
-from services.shared.codec.records import encode_record
+from services.shared.codec.records import decode_record, encode_record
 from services.shared.domain.configuration import Configuration
+from services.shared.domain.errors import PoisonRecord
 from services.shared.domain.events import (
     InferenceFinished,
     InferenceRequested,
@@ -50,11 +53,17 @@ class Travel:
         self._ends: list[InferenceFinished] = []
         self._chunks: list[ResultChunk] = []
 
-    async def start(self, *, without: str = "") -> None:
-        """Start all stages, or all but one."""
+    async def start(self, *, without: str = "", slots: Path | None = None) -> None:
+        """Start all stages, or all but one; in slots where a folder for them is given."""
         for stage in self.stages.all():
             if stage.service != without:
-                await self.pipeline.start(stage)
+                await self.pipeline.start(stage, slots=slots)
+
+    async def kill_and_restart(self, service: str, *, slots: Path) -> None:
+        """End a stage as SIGKILL does, and start it again in its slot."""
+        (process,) = [it for it in self.pipeline.processes if it.stage.service == service]
+        await process.kill()
+        await self.pipeline.start(process.stage, slots=slots)
 
     def request(self, number: int = 1, **changes: Any) -> InferenceRequested:
         """A request that is accepted now and due in a minute; its client waits on partition 3."""
@@ -90,9 +99,9 @@ class Travel:
 
     def ends(self) -> list[InferenceFinished]:
         """All terminal records, in log order."""
-        for event in self.pipeline.read_output(Topic.INFERENCE_RESULTS):
-            assert isinstance(event, InferenceFinished)
-            self._ends.append(event)
+        for raw in self.pipeline.read_records(Topic.INFERENCE_RESULTS):
+            with suppress(PoisonRecord):  # a test's own
+                self._ends.append(decode_record(raw.value or b"", InferenceFinished))
         return self._ends
 
     def end_of(self, request_id: str) -> InferenceFinished:

@@ -9,7 +9,7 @@ import pytest
 
 from services.model_caller.sse import MAX_EVENT_BYTES
 from services.shared.domain.configuration import Retries, Timeouts
-from services.shared.domain.errors import MustStop
+from services.shared.domain.errors import MustStop, PoisonRecord
 from services.shared.domain.events import RequestRouted
 from services.shared.domain.money import Usage
 from services.shared.domain.tracing import span_id_for
@@ -528,10 +528,23 @@ async def test_a_log_that_takes_nothing_gives_the_record_up() -> None:
     """What ``emit`` raises does not vanish in a task."""
     caller = Caller({"first": ScriptedProvider([whole()])})
     work = RecordInWork(batch(member()))
-    work.failing = MustStop("fenced")
+    work.failing = PoisonRecord("oversize", "too large")
     await caller.processor.process([work])
     await work.ended.wait()
     assert work.buried is not None
+
+
+async def test_a_process_that_must_stop_leaves_its_batches(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """They are no poison: whoever owns them next serves them."""
+    caller = Caller({"first": ScriptedProvider([whole()])})
+    work = RecordInWork(batch(member()))
+    work.failing = MustStop("fenced")
+    await caller.processor.process([work])
+    await asyncio.sleep(60)
+    assert not work.ended.is_set()
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 async def test_calls_are_counted() -> None:
