@@ -50,6 +50,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         cpu_s: CPU seconds by process until all of them were done; empty = not known.
         restarted: Processes that were started again meanwhile.
         settled_s: How long services worked on after the last answer.
+        others_cores: Cores that other programs used meanwhile; null = not known.
     """
 
     scenario: str
@@ -59,6 +60,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     cpu_s: dict[str, float]
     restarted: list[str]
     settled_s: float
+    others_cores: float | None
 
     def cpu_s_per_1000(self) -> dict[str, float]:
         """CPU seconds for 1,000 requests by process."""
@@ -193,14 +195,17 @@ class Bench:
         meter = CpuMeter(self.stack.data) if self.stack.data else None
         outcome = generator.run()
         settled_s = self.stack.wait_until_quiet()
+        cpu_s = meter.used_s() if meter else {}
+        own_s = sum(cpu_s.values()) + outcome.generator_cpu_s
         run = Run(
             scenario=scenario,
             target=target.name,
             plan=plan,
             outcome=outcome,
-            cpu_s=meter.used_s() if meter else {},
+            cpu_s=cpu_s,
             restarted=meter.restarted() if meter else [],
             settled_s=settled_s,
+            others_cores=meter.others_cores(own_s=own_s) if meter else None,
         )
         self.faults += [f"{scenario} → {target.name}: {fault}" for fault in run.faults]
         self.faults += [f"  e.g. {example}" for example in outcome.examples]

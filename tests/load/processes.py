@@ -44,6 +44,7 @@ class CpuMeter:
         self._data = data
         self._ids = process_ids(data)
         self._before_s = _cpu_s(self._ids)
+        self._busy_before_s = _busy_s()
         self._began_s = time.monotonic()
 
     @property
@@ -60,6 +61,14 @@ class CpuMeter:
             name: used_s - (self._before_s.get(name, 0.0) if name in same else 0.0)
             for name, used_s in now_s.items()
         }
+
+    def others_cores(self, *, own_s: float) -> float:
+        """Cores that programs beside the stack used on average since the begin.
+
+        Args:
+            own_s: CPU seconds of the stack, the simulator and who drives them.
+        """
+        return max(0.0, _busy_s() - self._busy_before_s - own_s) / self.elapsed_s
 
     def restarted(self) -> list[str]:
         """Processes that are not those of the begin: no figure of this run means anything."""
@@ -88,6 +97,12 @@ def _cpu_s(ids: Mapping[str, int]) -> dict[str, float]:
         times = process.cpu_times()
         used[name] = times.user + times.system
     return used
+
+
+def _busy_s() -> float:
+    """CPU seconds of everything on this machine since it started."""
+    times = psutil.cpu_times()
+    return float(times.user + times.system + getattr(times, "nice", 0.0))  # iowait is idle
 
 
 def _running(ids: Mapping[str, int]) -> Iterator[tuple[str, psutil.Process]]:

@@ -20,6 +20,7 @@ _STYLES = {
     Verdict.NONE: "",
 }
 _HOP_FIGURES = ("mean", "p50", "p99")
+_NOTABLE_CORES = 0.15
 _WHOLE = "the stack"
 _MB = 1_000_000
 
@@ -83,6 +84,15 @@ def show(report: Report, console: Console) -> None:
         console.print(_at_rest(report))
     for scenario, hops in report.hops.items():
         console.print(_hops(scenario, hops, whole_ms=_mean_latency_ms(report, scenario)))
+    for run in report.runs:
+        if (run.others_cores or 0.0) > _NOTABLE_CORES:
+            console.print(
+                f"Other programs used {run.others_cores:.1f} cores during {run.scenario} → "
+                f"{run.target}: its figures are worse than the stack is.",
+                style="yellow",
+                highlight=False,
+                soft_wrap=True,
+            )
     for fault in report.faults:
         console.print(fault, style="red", markup=False, highlight=False, soft_wrap=True)
 

@@ -92,6 +92,7 @@ def _held_streams(bench: Bench, name: str) -> None:
     broken = None if direct is None else direct.outcome.failed
     bench.figure(name, "broken streams", run.outcome.failed, direct=broken, limit=at_most(0))
     _stream_times(bench, name, run, direct)
+    _latencies(bench, name, run, direct)
     _cpu(bench, name, run)
 
 
@@ -203,7 +204,9 @@ def _rates(
 def _latencies(bench: Bench, name: str, run: Run, direct: Run | None) -> None:
     for label, read in (("p50", "p50_ms"), ("p99", "p99_ms")):
         straight = None if direct is None else getattr(direct.outcome.latency, read)
-        bench.figure(name, f"{label}, ms", getattr(run.outcome.latency, read), direct=straight)
+        bench.figure(
+            name, f"whole answer {label}, ms", getattr(run.outcome.latency, read), direct=straight
+        )
 
 
 def _stream_times(bench: Bench, name: str, run: Run, direct: Run | None) -> None:
