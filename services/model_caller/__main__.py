@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from services.model_caller.calls import Service
 from services.model_caller.decide import RetryBudget
 from services.model_caller.metrics import CallMetrics
-from services.model_caller.processor import ModelCallerProcessor
+from services.model_caller.processor import CONSUMES, ModelCallerProcessor
 from services.model_caller.serving import SERVICE, Tools
 from services.model_caller.settings import ModelCallerSettings
 from services.shared.adapters.aiohttp_model_provider import (
@@ -27,7 +27,6 @@ from services.shared.adapters.proxies import proxy_for
 from services.shared.adapters.system_clock import SystemClock
 from services.shared.adapters.tls import tls_context
 from services.shared.domain.events import RequestBatch
-from services.shared.domain.topics import BATCH_TOPICS
 from services.shared.stream.lanes import PoolLimits
 from services.shared.stream.loop import Process
 from services.shared.stream.service import run_stage
@@ -72,7 +71,7 @@ async def _build(stage: StageTools) -> AsyncIterator[Process[RequestBatch]]:
 def main() -> None:
     """Run the service."""
     settings = settings_from_environment(ModelCallerSettings, process_environment())
-    stage = Stage(service=SERVICE, topics=BATCH_TOPICS, build=_build, limits=_SLOTS)
+    stage = Stage(service=SERVICE, topics=CONSUMES, build=_build, limits=_SLOTS)
     run_stage(stage, settings, clock=SystemClock())
 
 

@@ -10,9 +10,12 @@ from services.model_caller.together import run_all
 from services.shared.domain.errors import MustStop, PoisonRecord
 from services.shared.domain.events import RequestBatch, RequestRouted, Target
 from services.shared.domain.terminal import emits_for_expiry
+from services.shared.domain.topics import BATCH_TOPICS, Topic
 from services.shared.ports.work import OpenRecord
 
 _LOG = logging.getLogger(__name__)
+CONSUMES = BATCH_TOPICS
+EMITS = (Topic.RESULT_CHUNKS, Topic.INFERENCE_RESULTS)
 
 
 class ModelCallerProcessor:
