@@ -10,6 +10,7 @@ from services.shared.domain.configuration import (
     Provider,
     Unpriced,
 )
+from services.shared.domain.events import Operation
 
 OPENAI_BASE_URL = "https://api.openai.com/v1"
 OPENAI_KEY_VARIABLE = "OPENAI_API_KEY"
@@ -38,10 +39,12 @@ def simulator_configuration(url: str = SIMULATOR_URL) -> Configuration:
                 targets=(
                     ModelTarget(provider=_SIMULATOR, model="sim-chat"),
                     ModelTarget(provider=_SIMULATOR, model="sim-fast"),
-                )
+                ),
+                operations=(Operation.CHAT, Operation.TEXT_COMPLETION),
             ),
             DEMO_EMBEDDINGS_MODEL: Model(
-                targets=(ModelTarget(provider=_SIMULATOR, model="sim-embed"),)
+                targets=(ModelTarget(provider=_SIMULATOR, model="sim-embed"),),
+                operations=(Operation.EMBEDDINGS,),
             ),
             "sim-*": Model(targets=(ModelTarget(provider=_SIMULATOR),)),
         },
