@@ -16,6 +16,9 @@ _FOREIGN_SETTINGS = ("OPENAI_", "MILLRACE_", "OTEL_", "SCHEMA_REGISTRY_")
 _KEPT_SETTINGS = ("MILLRACE_MAVEN_REPOSITORY",)  # where this machine gets Kafka from
 
 hypothesis.settings.register_profile("millrace", deadline=None, print_blob=True)
+hypothesis.settings.register_profile(
+    "quick", parent=hypothesis.settings.get_profile("millrace"), max_examples=25
+)
 hypothesis.settings.load_profile("millrace")
 
 

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
-import uvloop
 
 from tests.support.fake_clock import TimeTravelLoop
 from tests.support.kafka_broker import KafkaServer, kafka_server
@@ -24,19 +23,19 @@ def pytest_asyncio_loop_factories(
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Run each test once a backend; which one it is, its loop says.
 
-    Services run on uvloop. Outages leave clients behind in the middle of a write, and then uvloop
-    may never return from ``close`` (services leave by ``os._exit``).
+    Not uvloop, on which services run: its ``close`` may never return where a client was left in the
+    middle of a write, as by a kill (services leave by ``os._exit``).
     """
-    del config
-    real = asyncio.SelectorEventLoop if "outage" in item.path.name else uvloop.new_event_loop
-    return {"memory": TimeTravelLoop, _KAFKA: real}
+    del config, item
+    return {"memory": TimeTravelLoop, _KAFKA: asyncio.SelectorEventLoop}
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the runs that need a broker."""
     for item in items:
-        if item.path.is_relative_to(_FOLDER) and item.name.endswith((f"[{_KAFKA}]", f"-{_KAFKA}]")):
+        parameters = item.name.partition("[")[2].rstrip("]").split("-")
+        if item.path.is_relative_to(_FOLDER) and _KAFKA in parameters:
             item.add_marker(pytest.mark.kafka)
 
 
