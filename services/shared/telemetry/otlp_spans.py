@@ -4,6 +4,7 @@ The endpoint, its headers and its certificate come from the standard ``OTEL_EXPO
 variables, which the SDK reads itself.
 """
 
+import threading
 from collections.abc import Iterable
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -21,6 +22,7 @@ _BATCH_SPANS = 512
 _EVERY_MS = 1000
 _TIMEOUT_MS = 2000
 _TIMEOUT_S = 2
+_CLOSE_S = 3.0
 _SCOPE = InstrumentationScope("millrace")
 
 
@@ -29,6 +31,7 @@ class OtlpSpanSink:
 
     def __init__(self, exporter: SpanExporter) -> None:
         """Export by this exporter."""
+        self._exporter = exporter
         self._processor = BatchSpanProcessor(
             exporter,
             max_queue_size=_QUEUE_SPANS,
@@ -44,8 +47,13 @@ class OtlpSpanSink:
             self._processor.on_end(self._readable(span))
 
     def close(self) -> None:
-        """Export what is queued and stop."""
-        self._processor.shutdown()  # type: ignore[no-untyped-call]  # the SDK's own omission
+        """Export what is queued, for a few seconds at most, and stop."""
+        giving_up = threading.Timer(_CLOSE_S, self._exporter.shutdown)
+        giving_up.start()
+        try:
+            self._processor.shutdown()  # type: ignore[no-untyped-call]  # the SDK's own omission
+        finally:
+            giving_up.cancel()
 
     def _readable(self, span: Span) -> ReadableSpan:
         parent = _context(Link(span.trace_id, span.parent_id)) if span.parent_id else None
