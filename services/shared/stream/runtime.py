@@ -63,6 +63,7 @@ class Runtime:
             MustStop: The process may not go on and must not write any more.
         """
         async with AsyncExitStack() as stack:
+            stack.callback(self._fatal.cancel)  # nobody hears what comes later
             ticker = asyncio.create_task(self._tick())
             stack.push_async_callback(_cancel, ticker)
             producer = await connected_producer(self._log, stop=self.stopping)
