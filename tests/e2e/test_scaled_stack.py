@@ -1,0 +1,143 @@
+"""A stack with several of a kind: two gateways, two callers, two partitions; and its ends."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+import psutil
+import pytest
+from openai import OpenAI
+
+from tests.support.asking import ask, content, unique, user
+from tests.support.history import Operation
+from tests.support.http_bytes import RawClient, chat_body, request_bytes
+from tests.support.sse_client import chat
+from tests.support.stack import RunningStack, running_stack, wait_until
+
+SCALE = ("gateway=2", "cache-lookup=2", "router=2", "batcher=2", "model-caller=2")
+SCALE_OPTIONS = [option for scale in SCALE for option in ("--scale", scale)]
+EXIT_S = 30.0
+DRAIN_S = 25.0
+
+
+@pytest.fixture(scope="module")
+def scaled() -> Iterator[RunningStack]:
+    """A stack of its own, with several of a kind."""
+    with running_stack("--partitions", "2", *SCALE_OPTIONS) as running:
+        yield running
+
+
+def second(stack: RunningStack, **options: Any) -> OpenAI:
+    """A client of the second gateway."""
+    return stack.openai(base_url=f"{stack.addresses['gateway_1']}/v1", **options)
+
+
+def test_every_instance_is_named(scaled: RunningStack) -> None:
+    """With a slot, a process and an address of its own."""
+    status = scaled.status()
+    names = {process["name"] for process in status["processes"]}
+    assert {name.replace("=2", "-1") for name in SCALE} <= names
+    assert status["partitions"] == 2
+    assert status["addresses"]["gateway_1"] != status["addresses"]["gateway"]
+
+
+def test_what_one_gateway_was_asked_the_other_can_find(scaled: RunningStack) -> None:
+    """Answers come back to whoever was asked; records belong to all."""
+    with scaled.openai() as one, second(scaled) as two:
+        for client, other in ((one, two), (two, one)):
+            answer = ask(client)
+            path = f"/requests/{answer._request_id}"
+
+            def found(other: OpenAI = other, path: str = path) -> dict[str, Any]:
+                return other.get(path, cast_to=dict[str, Any])
+
+            wait_until(lambda found=found: found()["status"] == "completed", timeout_s=5)  # type: ignore[misc]
+
+
+async def test_many_requests_over_two_gateways_get_their_own_answers(scaled: RunningStack) -> None:
+    """Whatever partition and instance they pass."""
+    async with (
+        scaled.async_openai() as one,
+        scaled.async_openai(base_url=f"{scaled.addresses['gateway_1']}/v1") as two,
+    ):
+
+        async def check(number: int) -> None:
+            prompt = unique(f"question {number}")
+            answer = await (one, two)[number % 2].chat.completions.create(
+                model="sim-fast:echo", messages=[{"role": "user", "content": prompt}]
+            )
+            assert content(answer) == prompt
+
+        await asyncio.gather(*(check(number) for number in range(60)))
+    callers = [scaled.process(name)["pid"] for name in ("model-caller", "model-caller-1")]
+    assert all(psutil.pid_exists(pid) for pid in callers)
+
+
+@pytest.mark.slow
+async def test_a_gateway_that_is_told_to_stop_drains_and_ends_in_time(
+    scaled: RunningStack,
+) -> None:
+    """What can end in time ends whole; what cannot is told so; a stalled reader holds nobody up.
+
+    The other gateway serves meanwhile, and the supervisor starts the one that ended anew.
+    """
+    address = scaled.addresses["gateway_1"]
+    parts = urlsplit(address)
+    assert parts.hostname is not None
+    assert parts.port is not None
+    headers = {"authorization": f"Bearer {scaled.key}"}
+    async with aiohttp.ClientSession(headers=headers) as session:
+
+        def stream(options: str) -> "asyncio.Task[Operation]":
+            body = {"model": f"sim-fast:{options}", "messages": user(unique()), "stream": True}
+            return asyncio.create_task(chat(session, f"{address}/v1", body))
+
+        with RawClient((parts.hostname, parts.port), receive_buffer_bytes=4096) as stalled:
+            body = chat_body(model="sim-fast:tokens=20000", messages=user(unique()), stream=True)
+            stalled.send(request_bytes(scaled, "/v1/chat/completions", body))
+            short = stream("tokens=40:tps=10")
+            long = stream("tokens=900:tps=10")
+            await asyncio.sleep(1.0)  # all three are under way
+            pid = scaled.signal("gateway-1", signal.SIGTERM)
+            began_s = time.monotonic()
+            with scaled.openai() as other:
+                assert content(ask(other))
+            ended = await asyncio.gather(short, long)
+            while psutil.pid_exists(pid):
+                assert time.monotonic() - began_s < EXIT_S
+                await asyncio.sleep(0.05)
+    assert ended[0].is_ok
+    assert (ended[1].error_code, ended[1].is_done) == ("server_shutting_down", False)
+    assert ended[1].duration_s > DRAIN_S
+    wait_until(lambda: scaled.is_replaced("gateway-1", pid=pid))
+    with second(scaled, max_retries=5) as again:
+        assert content(ask(again))
+
+
+def test_records_outlive_a_stop_and_a_start(scaled: RunningStack) -> None:
+    """The same key, the same records; another partition count is refused with the remedy."""
+    key = scaled.key
+    with scaled.openai() as client:
+        answer = ask(client)
+    wait_until(lambda: scaled.millrace("trace", answer._request_id).returncode == 0)
+    pids = [process["pid"] for process in scaled.status()["processes"]]
+    scaled.down()
+    assert not [pid for pid in pids if psutil.pid_exists(pid)]
+    stopped = scaled.millrace("status", "--json")
+    assert (stopped.returncode, b'"stopped"' in stopped.stdout) == (3, True)
+
+    refused = scaled.millrace("up", "--detach", "--partitions", "3")
+    assert refused.returncode == 1
+    assert b"have 2 partitions each, not 3" in refused.stdout + refused.stderr
+
+    said = scaled.up(*SCALE_OPTIONS)
+    assert scaled.key == key
+    assert key not in said, "it was shown once"
+    assert scaled.status()["partitions"] == 2
+    assert "completed after" in scaled.said("trace", answer._request_id)
+    with scaled.openai() as client:
+        assert content(ask(client))
