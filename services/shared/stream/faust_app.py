@@ -1,14 +1,14 @@
 """A Faust application that folds one topic into one table."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import faust
 from faust.types import TP, EventT, StreamT
 from mode import ServiceT
 
 from services.shared.domain.errors import MustStop
-from services.shared.stream.faust_transport import Clients, transport_type
+from services.shared.stream.faust_transport import Clients, Consumer, transport_type
 
 COMMIT_INTERVAL_S = 5.0
 """Committed offsets are for those who watch the lag; nothing depends on them."""
@@ -65,9 +65,13 @@ class TableApp(faust.App):
         super().on_rebalance_start()
         self._rebalancing_sensor_state = {"monitor": None}
 
-    async def seek(self, partition: TP, offset: int) -> None:
-        """Make a partition go on from an offset."""
-        await self.consumer.seek(partition, offset)
+    def is_next(self, partition: TP, expected: int, offset: int) -> bool:
+        """Whether Kafka holds no record from an expected offset up to another one."""
+        return cast(Consumer, self.consumer).is_next(partition, expected, offset)
+
+    def ask_again(self, partition: TP, offset: int) -> None:
+        """Go on from an offset, as some record of it was not delivered."""
+        cast(Consumer, self.consumer).ask_again(partition, offset)
 
     async def crash_told(self) -> None:
         """Return never; raise what made Faust give up.

@@ -8,8 +8,8 @@ after the other, each ending with the position, and reading that goes on from th
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Generic, TypeVar, cast
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 import msgspec
 from aiokafka.structs import ConsumerRecord
@@ -33,11 +33,19 @@ _LOG = logging.getLogger(__name__)
 _ROUND_S = 60.0
 """What is not durable by then may never be: a fresh process looks how far it came."""
 
-_SUSPECT_S = 5.0
+_NAP_S = 1.0
 
 
-Seek = Callable[[TP, int], Awaitable[None]]
-"""Makes a partition go on from an offset."""
+class SourceLog(Protocol):
+    """What is asked of the log that records come from."""
+
+    def is_next(self, partition: TP, expected: int, offset: int) -> bool:
+        """Whether the log holds no record from an expected offset up to another one."""
+        ...
+
+    def ask_again(self, partition: TP, offset: int) -> None:
+        """Have the records from an offset on delivered again."""
+        ...
 
 
 class _Open(msgspec.Struct, Generic[E]):
@@ -45,11 +53,11 @@ class _Open(msgspec.Struct, Generic[E]):
 
     Attributes:
         fold: Its part of the table.
-        gap: Expected offset, the offset that came instead, and when, while that is looked into.
+        missed: The offset that was asked for again and has not come yet; -1 = none.
     """
 
     fold: PartitionFold[E]
-    gap: tuple[int, int, float] | None = None
+    missed: int = -1
 
 
 class Reach(msgspec.Struct, frozen=True):
@@ -73,19 +81,21 @@ class Reach(msgspec.Struct, frozen=True):
 class Folding(Generic[E]):
     """The partitions that are folded by this process."""
 
-    def __init__(self, *, source: Source, fold: Fold[E], reach: Reach, seek: Seek) -> None:
+    def __init__(
+        self, *, source: Source, fold: Fold[E], reach: Reach, source_log: SourceLog
+    ) -> None:
         """Start with no partition.
 
         Args:
             source: What is read.
             fold: Opens partitions.
             reach: What it works with.
-            seek: Makes a partition go on from an offset.
+            source_log: Where records come from.
         """
         self._source = source
         self._fold = fold
         self._reach = reach
-        self._seek = seek
+        self._source_log = source_log
         self._partitions: dict[int, _Open[E]] = {}
         self._dead_letters = DeadLetters(source=source, outbox=reach.outbox, metrics=reach.metrics)
         self._limit = PoisonLimit(topic=source.topic)
@@ -129,7 +139,7 @@ class Folding(Generic[E]):
         """Fold a delivered record; never raises, as Faust would pass the record over."""
         message = event.message
         opened = self._partitions.get(message.partition)
-        if opened is None or not await self._follows(opened, message):
+        if opened is None or not self._follows(opened, message):
             return
         try:
             poison = self._take(opened.fold, message)
@@ -176,27 +186,20 @@ class Folding(Generic[E]):
         if not self._changed.is_set():
             self._changed.set()
 
-    async def _follows(self, opened: _Open[E], message: Message) -> bool:
-        """Whether a record is the next one, or one of before.
-
-        Where offsets are left out, the log may hold no record there (transactions, retention), or
-        Faust may have lost some in a rebalance: the partition is read again from the expected
-        offset, and only what then comes first is believed.
-        """
+    def _follows(self, opened: _Open[E], message: Message) -> bool:
+        """Whether a record is the next one, or one of before; asks again for those left out."""
         expected, offset = opened.fold.next_offset, message.offset
-        if offset <= expected:
-            opened.gap = None
+        partition = TP(message.topic, message.partition)
+        if offset <= expected or self._source_log.is_next(partition, expected, offset):
+            opened.missed = -1
             return True
-        now_s = self._reach.clock.monotonic_s()
-        if opened.gap is not None:
-            expected_then, offset_then, at_s = opened.gap
-            if (expected_then, offset_then) == (expected, offset):
-                opened.gap = None
-                return True
-            if now_s - at_s < _SUSPECT_S:
-                return False
-        opened.gap = (expected, offset, now_s)
-        await self._seek(TP(message.topic, message.partition), expected)
+        if opened.missed != expected:
+            _LOG.warning(
+                "records were not delivered",
+                extra={"partition": partition.partition, "from": expected, "to": offset},
+            )
+            opened.missed = expected
+            self._source_log.ask_again(partition, expected)
         return False
 
     # -- rounds ----------------------------------------------------------------------------------
@@ -215,8 +218,8 @@ class Folding(Generic[E]):
                 await self._changed.wait()
             elif wait_s <= 0:
                 await self.write()
-            elif self._changed.is_set():  # nothing that comes now is due earlier
-                await asyncio.sleep(wait_s)
+            elif self._changed.is_set():  # whatever comes now is not due earlier
+                await asyncio.sleep(min(wait_s, _NAP_S))
             else:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._changed.wait(), wait_s)

@@ -34,6 +34,7 @@ from services.shared.stream.faust_changelog import CHANGELOG_CONFIG, prepare_cha
 from services.shared.stream.faust_folding import Folding, Reach
 from services.shared.stream.faust_transport import Clients
 from services.shared.stream.kafka_connection import KafkaConnection
+from services.shared.stream.kafka_consumer import WatchedMembership
 from services.shared.stream.kafka_log import KafkaLog
 from services.shared.stream.outbox import Fence, Outbox
 from services.shared.stream.service import (
@@ -111,7 +112,8 @@ class FoldRuntime:
         self._clock = clock
         self._fence = Fence(clock=clock, session_timeout_s=connection.session_timeout_s)
         self._fatal: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._clients = Clients(connection, instance_id=instance_id, positions=self._positions)
+        self._membership = WatchedMembership()
+        self._instance_id = instance_id
         self._app: TableApp | None = None
         self._folding: Folding[Any] | None = None
         self._is_recovered = False
@@ -154,7 +156,7 @@ class FoldRuntime:
     @property
     def is_ready(self) -> bool:
         """Whether it works: its table is recovered and the coordinator says it is a member."""
-        silent_s = self._clock.monotonic_s() - self._clients.membership.confirmed_at_s
+        silent_s = self._clock.monotonic_s() - self._membership.confirmed_at_s
         return self._is_recovered and silent_s < (
             self._connection.session_timeout_s * _UNCONFIRMED_RATIO
         )
@@ -178,7 +180,14 @@ class FoldRuntime:
 
     def _make(self, outbox: Outbox, partitions: int) -> tuple[TableApp, Folding[Any]]:
         stage = self._stage
-        app = self._app = TableApp(stage.service, clients=self._clients, partitions=partitions)
+        clients = Clients(
+            connection=self._connection,
+            # A static member is given what it had, so one that finds more partitions is another.
+            instance_id=self._instance_id and f"{self._instance_id}-of-{partitions}",
+            positions=self._positions,
+            membership=self._membership,
+        )
+        app = self._app = TableApp(stage.service, clients=clients, partitions=partitions)
 
         async def recovered() -> None:
             await self._recovered(app, folding)
@@ -197,11 +206,11 @@ class FoldRuntime:
             source=_source_of(stage),
             fold=stage.build(self.metrics.registry),
             reach=Reach(outbox, table, self._fence, self._clock, self.metrics),
-            seek=app.seek,
+            source_log=app,
         )
         consume(app, stage.topic, folding.take)
         app.on_partitions_revoked.connect(revoked)
-        self._fence.watch(self._clients.membership)
+        self._fence.watch(self._membership)
         return app, folding
 
     # -- rebalances ------------------------------------------------------------------------------
@@ -372,7 +381,7 @@ async def _main(stage: FoldStage, settings: ServiceSettings, clock: Clock) -> No
         stage=stage,
         connection=connection_from(settings, client_id=f"{stage.service}-{settings.slot}"),
         clock=clock,
-        instance_id=None if slot is None else f"{slot.name}-p0",
+        instance_id=None if slot is None else slot.name,
     )
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):

@@ -5,10 +5,12 @@ its group committed; the table knows better (``services.shared.ports.folding``).
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from faust.transport.consumer import RecordMap
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
@@ -24,28 +26,26 @@ _FETCH_MAX_BYTES = 4 * 1024 * 1024
 _HEARTBEATS_A_SESSION = 4
 _NEVER_IDLE_MS = 24 * 3600 * 1000
 
+_REMEMBERED_HOLES = 10_000
+
 Positions = Callable[[], Mapping[TP, int]]
 """Says where each open partition of a source goes on."""
 
 
-class Clients:
+class Clients(msgspec.Struct, frozen=True, kw_only=True):
     """What the clients of one application are made with.
 
     Attributes:
         connection: Where Kafka is.
         instance_id: Static member of the group; None = a dynamic one.
         positions: Where partitions go on.
-        membership: Its standing in the group.
+        membership: Is told of its standing in the group.
     """
 
-    def __init__(
-        self, connection: KafkaConnection, *, instance_id: str | None, positions: Positions
-    ) -> None:
-        """Remember them."""
-        self.connection = connection
-        self.instance_id = instance_id
-        self.positions = positions
-        self.membership = WatchedMembership()
+    connection: KafkaConnection
+    instance_id: str | None
+    positions: Positions
+    membership: WatchedMembership
 
 
 class _Thread(driver.AIOKafkaConsumerThread):
@@ -84,9 +84,60 @@ class _Thread(driver.AIOKafkaConsumerThread):
 
 
 class Consumer(driver.Consumer):
-    """A member of the group that goes on where the table stands."""
+    """A member of the group that goes on where the table stands, and knows what Kafka left out.
+
+    Faust passes records over that it has read before, and some around rebalances. So what comes
+    out of the client is noted, and whoever misses a record can ask for it again.
+    """
 
     clients: Clients
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        """Start with no partition."""
+        super().__init__(*args, **options)
+        self._expected: dict[TP, int] = {}
+        self._holes: dict[TP, dict[int, int]] = {}
+        self._asked: dict[TP, int] = {}
+
+    def is_next(self, partition: TP, expected: int, offset: int) -> bool:
+        """Whether Kafka holds no record from an expected offset up to another one.
+
+        Transactions, aborted ones most of all, and retention leave such holes.
+        """
+        return self._holes.get(partition, {}).get(expected) == offset
+
+    def ask_again(self, partition: TP, offset: int) -> None:
+        """Go on from an offset with the next poll; what was polled before comes out first."""
+        self._asked[partition] = offset
+
+    async def seek(self, partition: TP, offset: int) -> None:
+        """Go on from an offset."""
+        self._expected[partition] = offset
+        self._holes.pop(partition, None)
+        await super().seek(partition, offset)
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> RecordMap:  # noqa: ASYNC109  # Faust's name
+        while self._asked:
+            # Not earlier: Faust believes that it has read whatever was polled.
+            await self.seek(*self._asked.popitem())
+        polled = await super()._getmany(active_partitions, timeout)
+        for partition, records in polled.items():
+            if partition in self._expected:
+                self._note(partition, records)
+        return polled
+
+    def _note(self, partition: TP, records: Sequence[Any]) -> None:
+        expected = self._expected[partition]
+        self._expected[partition] = records[-1].offset + 1
+        if expected + len(records) == records[-1].offset + 1:
+            return
+        holes = self._holes.setdefault(partition, {})
+        for record in records:
+            if record.offset != expected:
+                holes[expected] = record.offset
+            expected = record.offset + 1
+        while len(holes) > _REMEMBERED_HOLES:
+            del holes[next(iter(holes))]
 
     def _new_consumer_thread(self) -> _Thread:
         thread = _Thread(self, loop=self.loop, beacon=self.beacon)

@@ -1,0 +1,5 @@
+"""Every test of this folder runs on fake time."""
+
+from tests.support.pipeline import fake_time_only as pytest_asyncio_loop_factories
+
+__all__ = ["pytest_asyncio_loop_factories"]
