@@ -156,7 +156,7 @@ async def test_services_beside_the_path_are_killed(scene: Scene) -> None:
 
 
 async def test_the_provider_is_killed(scene: Scene) -> None:
-    """Calls that had begun fail as the provider's fault; later ones are repeated until it is back."""
+    """Calls that had begun fail as the provider's fault; later ones are repeated."""
     async with under_load(scene, "simulator", harms_answers=True) as load:
         await kill_and_await_successor(scene.stack, "simulator")
     codes = {operation.error_code for operation in load.operations} - {""}
