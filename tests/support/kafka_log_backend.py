@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -27,6 +27,7 @@ from tests.support.prefixed_log import Prefix, PrefixedLog, kafka_consumer_of
 T = TypeVar("T")
 _ANSWER_S = 20.0
 _POLL_S = 1.0
+_CUT_S = 0.02
 _MANY = 10_000
 _CONFIG = {"max.message.bytes": str(8 * 1024 * 1024 + 64 * 1024), "retention.ms": "-1"}
 
@@ -46,6 +47,8 @@ async def kafka_backend(
 class KafkaBackend(LogBackend):
     """Part of a real cluster."""
 
+    look_every_s = 0.05
+
     def __init__(self, bootstrap: str, server: KafkaServer | None) -> None:
         """Use a running broker; ``server`` is there when it may be stopped."""
         self.clock = SystemClock()
@@ -60,16 +63,15 @@ class KafkaBackend(LogBackend):
         self._logs: list[PrefixedLog] = []
         self._producer: KafkaProducer | None = None
 
-    async def make_topic(self, topic: str, *, partitions: int = 1) -> None:
-        """Make a topic."""
-        new = NewTopic(
-            self._prefix.add(topic),
-            num_partitions=partitions,
-            replication_factor=1,
-            config=_CONFIG,
-        )
-        await _in_thread(lambda: [f.result() for f in self._admin.create_topics([new]).values()])
-        self._topics[self._prefix.add(topic)] = partitions
+    async def make_topics(self, partitions: Mapping[str, int]) -> None:
+        """Make topics."""
+        counts = {self._prefix.add(topic): count for topic, count in partitions.items()}
+        new = [
+            NewTopic(name, num_partitions=count, replication_factor=1, config=_CONFIG)
+            for name, count in counts.items()
+        ]
+        await _in_thread(lambda: [f.result() for f in self._admin.create_topics(new).values()])
+        self._topics |= counts
 
     def connect(self) -> ProcessLog:
         """The connection of one more process."""
@@ -161,6 +163,16 @@ class KafkaBackend(LogBackend):
         await client._client.send(coordinator.coordinator_id, request)
 
     @asynccontextmanager
+    async def restart(self) -> AsyncIterator[None]:
+        """The broker is killed, and started again at the end of the block."""
+        assert self._server is not None, "this broker is not ours to stop"
+        self._server.kill()
+        try:
+            yield
+        finally:
+            await _in_thread(self._server.start)
+
+    @asynccontextmanager
     async def outage(self) -> AsyncIterator[None]:
         """The broker's process stands still: connections stay, nobody answers."""
         assert self._server is not None, "this broker is not ours to stop"
@@ -179,6 +191,7 @@ class KafkaBackend(LogBackend):
         await _end_other_tasks()
         for log in self._logs:
             log.cut()
+        await asyncio.sleep(_CUT_S)
         if self._topics:
             futures = self._admin.delete_topics(list(self._topics))
             await _in_thread(lambda: [future.result() for future in futures.values()])

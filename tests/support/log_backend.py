@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol, cast
 
@@ -14,7 +14,6 @@ from tests.support.memory_clients import MemoryConsumer
 from tests.support.memory_log import MemoryCluster
 from tests.support.memory_partition import Headers
 
-_LOOK_EVERY_S = 0.02
 SESSION_TIMEOUT_S = 2.0
 
 
@@ -48,14 +47,20 @@ class LogBackend(ABC):
     Attributes:
         clock: The time.
         session_timeout_s: Of its groups.
+        look_every_s: How often ``until`` looks.
     """
 
     clock: Clock
     session_timeout_s = SESSION_TIMEOUT_S
+    look_every_s = 0.02
 
-    @abstractmethod
     async def make_topic(self, topic: str, *, partitions: int = 1) -> None:
         """Make a topic."""
+        await self.make_topics({topic: partitions})
+
+    @abstractmethod
+    async def make_topics(self, partitions: Mapping[str, int]) -> None:
+        """Make topics with so many partitions."""
 
     @abstractmethod
     def connect(self) -> ProcessLog:
@@ -102,6 +107,10 @@ class LogBackend(ABC):
     def outage(self) -> AbstractAsyncContextManager[None]:
         """The broker answers nobody for the length of an ``async with`` block."""
 
+    @abstractmethod
+    def restart(self) -> AbstractAsyncContextManager[None]:
+        """The broker is dead for the length of an ``async with`` block."""
+
     async def until(
         self, condition: Callable[[], bool | Awaitable[bool]], *, timeout_s: float = 20.0
     ) -> None:
@@ -109,7 +118,7 @@ class LogBackend(ABC):
         until_s = self.clock.monotonic_s() + timeout_s
         while not await _truth(condition()):
             assert self.clock.monotonic_s() < until_s, inspect.getsource(condition).strip()
-            await asyncio.sleep(_LOOK_EVERY_S)
+            await asyncio.sleep(self.look_every_s)
 
 
 async def _truth(answer: bool | Awaitable[bool]) -> bool:  # noqa: FBT001  # the one fact
@@ -126,9 +135,10 @@ class MemoryBackend(LogBackend):
             clock_of_loop(), topics={}, session_timeout_s=self.session_timeout_s
         )
 
-    async def make_topic(self, topic: str, *, partitions: int = 1) -> None:
-        """Make a topic."""
-        self.cluster.make_topic(topic, partitions=partitions)
+    async def make_topics(self, partitions: Mapping[str, int]) -> None:
+        """Make topics."""
+        for topic, count in partitions.items():
+            self.cluster.make_topic(topic, partitions=count)
 
     def connect(self) -> ProcessLog:
         """The connection of one more process."""
@@ -191,6 +201,10 @@ class MemoryBackend(LogBackend):
     async def forget_member(self, consumer: Consumer) -> None:
         """Make the group's coordinator forget a member."""
         cast("MemoryConsumer", consumer).be_forgotten()
+
+    def restart(self) -> AbstractAsyncContextManager[None]:
+        """The broker is dead."""
+        return self.outage()
 
     @asynccontextmanager
     async def outage(self) -> AsyncIterator[None]:

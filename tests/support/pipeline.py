@@ -44,6 +44,7 @@ from services.shared.codec.records import RECORDS, decode_record, encode_record
 from services.shared.codec.topics import packaged_topics
 from services.shared.domain.events import Event, InferenceFinished, RequestBatch
 from services.shared.domain.ids import partition_for
+from services.shared.ports.clock import Clock
 from services.shared.stream.admin import FIXED_PARTITIONS
 from services.shared.stream.client import Raw
 from services.shared.stream.runtime import Runtime
@@ -51,6 +52,7 @@ from services.shared.stream.slots import Slot
 from services.shared.stream.stage import Stage
 from services.shared.stream.subjects import request_of
 from tests.support.fake_clock import FakeClock, TimeTravelLoop, clock_of_loop
+from tests.support.log_backend import ProcessLog
 from tests.support.memory_log import MemoryCluster
 from tests.support.memory_partition import Headers
 
@@ -94,18 +96,22 @@ class StageProcess:
         is_killed: Whether ``kill`` was called.
     """
 
-    def __init__(self, cluster: MemoryCluster, stage: Stage, slot: Slot | None) -> None:
-        """Start it."""
+    def __init__(
+        self,
+        stage: Stage,
+        log: ProcessLog,
+        *,
+        clock: Clock,
+        slot: Slot | None = None,
+        session_timeout_s: float = SESSION_TIMEOUT_S,
+    ) -> None:
+        """Start it, with a connection and perhaps a slot of its own."""
         self.stage = stage
         self.is_killed = False
         self._slot = slot
-        self._log = cluster.log()
+        self._log = log
         self.runtime = Runtime(
-            stage=stage,
-            log=self._log,
-            clock=cluster.clock,
-            slot=slot,
-            session_timeout_s=cluster.session_timeout_s,
+            stage=stage, log=log, clock=clock, slot=slot, session_timeout_s=session_timeout_s
         )
         self._running = asyncio.Event()
         self.runtime.on_running = self._running.set
@@ -123,9 +129,10 @@ class StageProcess:
         running.cancel()
         self.check()
 
-    async def until_ended(self) -> None:
+    async def until_ended(self, *, timeout_s: float = 20.0) -> None:
         """Wait until it ends by itself; raises what ended it."""
-        await self._task
+        async with asyncio.timeout(timeout_s):
+            await asyncio.shield(self._task)
 
     def check(self) -> None:
         """Raise what ended it."""
@@ -186,7 +193,7 @@ class Pipeline:
             slot = Slot.hold(
                 data=slots, service=stage.service, ordinal=ordinal, now_ms=self.clock.now_ms()
             )
-        process = StageProcess(self.cluster, stage, slot)
+        process = StageProcess(stage, self.cluster.log(), clock=self.clock, slot=slot)
         self.processes.append(process)
         await process.until_running()
         return process

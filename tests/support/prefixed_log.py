@@ -63,7 +63,7 @@ class PrefixedLog:
         """Wrap a log."""
         self._log = log
         self._prefix = prefix
-        self._consumers: list[KafkaConsumer] = []
+        self._consumers: list[AIOKafkaConsumer] = []
         self._producers: list[KafkaProducer] = []
 
     def consumer(self, *, topic: str, group: str, instance_id: str | None) -> "PrefixedConsumer":
@@ -74,8 +74,7 @@ class PrefixedLog:
             group=add(group),
             instance_id=None if instance_id is None else add(instance_id),
         )
-        self._consumers.append(consumer)
-        return PrefixedConsumer(consumer, self._prefix)
+        return PrefixedConsumer(consumer, self._prefix, started=self._consumers)
 
     def producer(self) -> Producer:
         """A producer."""
@@ -107,17 +106,19 @@ class PrefixedLog:
                 connection.close()
 
     def _clients(self) -> list[AIOKafkaProducer | AIOKafkaConsumer]:
-        consumers = [c._started for c in self._consumers if c._started is not None]
-        return [*consumers, *(producer._producer for producer in self._producers)]
+        return [*self._consumers, *(producer._producer for producer in self._producers)]
 
 
 class PrefixedConsumer:
     """A ``Consumer``."""
 
-    def __init__(self, consumer: KafkaConsumer, prefix: Prefix) -> None:
-        """Wrap a consumer."""
+    def __init__(
+        self, consumer: KafkaConsumer, prefix: Prefix, *, started: list[AIOKafkaConsumer]
+    ) -> None:
+        """Wrap a consumer; note in ``started`` what was started."""
         self.kafka = consumer
         self._prefix = prefix
+        self._started = started
 
     @property
     def membership(self) -> Membership:
@@ -139,7 +140,11 @@ class PrefixedConsumer:
         async def reset(partitions: frozenset[TopicPartition]) -> None:
             await on_reset(frozenset(map(inside, partitions)))
 
-        await self.kafka.start(on_assigned=assigned, on_revoked=revoked, on_reset=reset)
+        try:
+            await self.kafka.start(on_assigned=assigned, on_revoked=revoked, on_reset=reset)
+        finally:
+            if self.kafka._started is not None:
+                self._started.append(self.kafka._started)
 
     async def poll(self, *, timeout_s: float, max_records: int) -> Polled:
         """Wait for records."""

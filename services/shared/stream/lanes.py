@@ -20,7 +20,7 @@ class PoolLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         records: Records in work at most.
-        size_bytes: Their bytes at most; a single larger record is still taken, alone.
+        size_bytes: Bytes at which no more are taken; one record at most lies above it.
     """
 
     records: int

@@ -55,6 +55,7 @@ class Runtime:
         self._pool = SlotPool(limits=stage.limits, lanes=len(stage.topics))
         self.metrics.observe(in_flight=lambda: self.in_flight, lag=self.lag)
         self._is_running = False
+        self._caution: Caution | None = None
 
     async def run(self) -> None:
         """Work until ``stopping`` is set and open records are finished.
@@ -78,14 +79,14 @@ class Runtime:
                 fence=self._fence,
                 on_fatal=self._give_up,
             )
-            tools = Tools(self._clock, self.metrics.registry, self._log, outbox, self._hold_lane)
+            tools = Tools(self._clock, self.metrics.registry, self._log, outbox, self.hold_lane)
             process = await stack.enter_async_context(self._stage.build(tools))
             if await self._join(outbox, process, stack):
                 self._is_running = True
                 self.on_running()
                 await self._until_stopped(ticker)
                 self._is_running = False
-                await self._leave()
+            await self._leave()
 
     @property
     def is_alive(self) -> bool:
@@ -103,7 +104,7 @@ class Runtime:
 
     async def _join(self, outbox: Outbox, process: Process[Any], stack: AsyncExitStack) -> bool:
         """Join the groups of all topics; whether that came to an end before a stop."""
-        caution = await self._caution(outbox)
+        caution = self._caution = await self._begin_caution(outbox)
         shared = Shared(outbox=outbox, pool=self._pool, metrics=self.metrics, caution=caution)
         for source in sources_of(self._stage):
             instance = None if self._slot is None else f"{self._slot.name}-p{source.lane}"
@@ -121,7 +122,7 @@ class Runtime:
             caution.end_if_survived()
         return not self.stopping.is_set()
 
-    async def _caution(self, outbox: Outbox) -> Caution | None:
+    async def _begin_caution(self, outbox: Outbox) -> Caution | None:
         slot, service = self._slot, self._stage.service
         if slot is None or not slot.is_crash_loop:
             return None
@@ -169,7 +170,13 @@ class Runtime:
         if not self._fatal.done():
             self._fatal.set_exception(why)
 
-    def _hold_lane(self, lane: int, is_held: bool) -> None:  # noqa: FBT001  # the one fact
+    @property
+    def is_cautious(self) -> bool:
+        """Whether records run one at a time, after a crash loop."""
+        return self._caution is not None and not self._caution.is_over.is_set()
+
+    def hold_lane(self, lane: int, is_held: bool) -> None:  # noqa: FBT001  # the one fact
+        """Pause or resume a lane, e.g. a low priority while topics downstream are long."""
         for loop in self._loops:
             if loop.lane == lane:
                 loop.hold(is_held=is_held)

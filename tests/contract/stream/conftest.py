@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.contract.stream.rig import Rig
 from tests.support.fake_clock import TimeTravelLoop
 from tests.support.kafka_broker import KafkaServer, kafka_server
 from tests.support.kafka_log_backend import kafka_backend
@@ -65,3 +66,45 @@ async def stoppable_backend(request: pytest.FixtureRequest) -> AsyncIterator[Log
     server: KafkaServer = request.getfixturevalue("stoppable_broker")
     async with kafka_backend(server.bootstrap, server=server) as kafka:
         yield kafka
+
+
+@pytest.fixture
+async def mortal_backend() -> AsyncIterator[LogBackend]:
+    """A cluster of the test's own whose broker may be killed and started again."""
+    if isinstance(asyncio.get_running_loop(), TimeTravelLoop):
+        yield MemoryBackend()
+        return
+    with kafka_server() as server:
+        async with kafka_backend(server.bootstrap, server=server) as kafka:
+            yield kafka
+
+
+@pytest.fixture
+async def mortal_rig(mortal_backend: LogBackend) -> AsyncIterator[Rig]:
+    """Processes on a cluster whose broker may be killed and started again."""
+    async for running in _rig(mortal_backend):
+        yield running
+
+
+@pytest.fixture
+async def rig(backend: LogBackend) -> AsyncIterator[Rig]:
+    """Processes on a cluster of the test's own, with the pipeline's topics of one partition."""
+    async for running in _rig(backend):
+        yield running
+
+
+@pytest.fixture
+async def stoppable_rig(stoppable_backend: LogBackend) -> AsyncIterator[Rig]:
+    """The same on a cluster that may have an outage."""
+    async for running in _rig(stoppable_backend):
+        yield running
+
+
+async def _rig(backend: LogBackend) -> AsyncIterator[Rig]:
+    running = Rig(backend)
+    await running.make_topics()
+    try:
+        yield running
+    finally:
+        for process in running.processes:
+            await process.kill()
