@@ -14,6 +14,7 @@ from services.shared.adapters.environment import process_environment, settings_f
 from services.shared.adapters.system_clock import SystemClock
 from services.shared.domain.events import InferenceFinished
 from services.shared.ports.folding import Fold
+from services.shared.stream import faust_light  # noqa: F401  # before anything of Faust
 from services.shared.stream.faust_service import FoldStage, run_fold_stage
 
 SERVICE = "metrics-aggregator"

@@ -154,7 +154,7 @@ class Aggregation:
             self._produce(producer, terminal)
         producer.flush()
 
-    def write_raw(self, value: bytes) -> None:
+    def write_raw(self, value: bytes | None) -> None:
         """Append bytes to the first partition."""
         producer = Producer({"bootstrap.servers": self.bootstrap})
         producer.produce(RESULTS, value, b"key", 0)

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, cast
 
 import faust
-from faust.types import TP, EventT, StreamT
+from faust.types import TP, AppT, EventT, Message, StreamT
 from mode import ServiceT
 
 from services.shared.domain.errors import MustStop
@@ -67,7 +67,7 @@ class TableApp(faust.App):
 
     def is_next(self, partition: TP, expected: int, offset: int) -> bool:
         """Whether Kafka holds no record from an expected offset up to another one."""
-        return cast(Consumer, self.consumer).is_next(partition, expected, offset)
+        return cast(Consumer, self.consumer).holes.is_next(partition, expected, offset)
 
     def ask_again(self, partition: TP, offset: int) -> None:
         """Go on from an offset, as some record of it was not delivered."""
@@ -141,6 +141,22 @@ class BytesTable:
         self._table.data.pop(key, None)
 
 
+class _AsTheyAre(faust.Schema[bytes, bytes]):
+    """Delivers records as they are, tombstones too: decoding is ours, and a dead letter if not.
+
+    What Faust itself cannot decode it would pass over.
+    """
+
+    def compile(self, app: AppT, **_: Any) -> Callable[..., Awaitable[Any]]:
+        """Make the function that makes events."""
+        create_event = app.create_event
+
+        async def event_of(message: Message, **_: Any) -> Any:
+            return create_event(message.key, message.value, None, message)
+
+        return event_of
+
+
 def consume(app: TableApp, topic: str, take: TakeEvent) -> None:
     """Hand every record of a topic to ``take``, one after the other.
 
@@ -149,7 +165,7 @@ def consume(app: TableApp, topic: str, take: TakeEvent) -> None:
         topic: Name of the topic.
         take: Must not raise: Faust would pass the record over.
     """
-    source = app.topic(topic, key_type=bytes, value_type=bytes, value_serializer="raw")
+    source = app.topic(topic, schema=_AsTheyAre())
 
     async def fold(stream: StreamT[bytes]) -> None:
         async for event in stream.events():

@@ -83,11 +83,50 @@ class _Thread(driver.AIOKafkaConsumerThread):
         self.clients.membership.watch(self._ensure_consumer()._coordinator)  # noqa: SLF001  # see there
 
 
-class Consumer(driver.Consumer):
-    """A member of the group that goes on where the table stands, and knows what Kafka left out.
+class Holes:
+    """Offsets that hold no record: transactions leave them, and retention.
 
-    Faust passes records over that it has read before, and some around rebalances. So what comes
-    out of the client is noted, and whoever misses a record can ask for it again.
+    What comes out of the client is noted, so that whoever misses a record knows whether there is
+    one.
+    """
+
+    def __init__(self) -> None:
+        """Start with no partition."""
+        self._expected: dict[TP, int] = {}
+        self._holes: dict[TP, dict[int, int]] = {}
+
+    def start(self, partition: TP, offset: int) -> None:
+        """A partition goes on from an offset."""
+        self._expected[partition] = offset
+        self._holes.pop(partition, None)
+
+    def note(self, partition: TP, offsets: Sequence[int]) -> None:
+        """The client gave these, in order; partitions that were not started are passed over."""
+        expected = self._expected.get(partition)
+        if expected is None or not offsets:
+            return
+        after = self._expected[partition] = offsets[-1] + 1
+        if expected + len(offsets) == after:
+            return
+        holes = self._holes.setdefault(partition, {})
+        for offset in offsets:
+            if offset != expected:
+                holes[expected] = offset
+            expected = offset + 1
+        while len(holes) > _REMEMBERED_HOLES:
+            del holes[next(iter(holes))]
+
+    def is_next(self, partition: TP, expected: int, offset: int) -> bool:
+        """Whether the log holds no record from an expected offset up to another one."""
+        return self._holes.get(partition, {}).get(expected) == offset
+
+
+class Consumer(driver.Consumer):
+    """A member of the group that goes on where the table stands.
+
+    Attributes:
+        holes: What Kafka left out. Faust passes records over, too: those that it believes to have
+            read, and some around rebalances.
     """
 
     clients: Clients
@@ -95,16 +134,8 @@ class Consumer(driver.Consumer):
     def __init__(self, *args: Any, **options: Any) -> None:
         """Start with no partition."""
         super().__init__(*args, **options)
-        self._expected: dict[TP, int] = {}
-        self._holes: dict[TP, dict[int, int]] = {}
+        self.holes = Holes()
         self._asked: dict[TP, int] = {}
-
-    def is_next(self, partition: TP, expected: int, offset: int) -> bool:
-        """Whether Kafka holds no record from an expected offset up to another one.
-
-        Transactions, aborted ones most of all, and retention leave such holes.
-        """
-        return self._holes.get(partition, {}).get(expected) == offset
 
     def ask_again(self, partition: TP, offset: int) -> None:
         """Go on from an offset with the next poll; what was polled before comes out first."""
@@ -112,8 +143,7 @@ class Consumer(driver.Consumer):
 
     async def seek(self, partition: TP, offset: int) -> None:
         """Go on from an offset."""
-        self._expected[partition] = offset
-        self._holes.pop(partition, None)
+        self.holes.start(partition, offset)
         await super().seek(partition, offset)
 
     async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> RecordMap:  # noqa: ASYNC109  # Faust's name
@@ -122,22 +152,8 @@ class Consumer(driver.Consumer):
             await self.seek(*self._asked.popitem())
         polled = await super()._getmany(active_partitions, timeout)
         for partition, records in polled.items():
-            if partition in self._expected:
-                self._note(partition, records)
+            self.holes.note(partition, [record.offset for record in records])
         return polled
-
-    def _note(self, partition: TP, records: Sequence[Any]) -> None:
-        expected = self._expected[partition]
-        self._expected[partition] = records[-1].offset + 1
-        if expected + len(records) == records[-1].offset + 1:
-            return
-        holes = self._holes.setdefault(partition, {})
-        for record in records:
-            if record.offset != expected:
-                holes[expected] = record.offset
-            expected = record.offset + 1
-        while len(holes) > _REMEMBERED_HOLES:
-            del holes[next(iter(holes))]
 
     def _new_consumer_thread(self) -> _Thread:
         thread = _Thread(self, loop=self.loop, beacon=self.beacon)

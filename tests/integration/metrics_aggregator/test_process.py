@@ -94,6 +94,17 @@ def test_a_record_that_is_no_record_is_kept_as_a_dead_letter(single: Aggregation
     assert dict(letter.headers)["kafka_dlt-original-topic"] == RESULTS.encode()
 
 
+def test_tombstones_hold_nothing_up(single: Aggregation) -> None:
+    """A record without a value means nothing on this topic."""
+    process = single.start()
+    process.until_ready()
+    single.write_raw(None)
+    single.write([answered(1, at_ms=now_ms())])
+
+    single.until_exact()
+    assert single.read(dead_letters(RESULTS)) == []
+
+
 def test_it_says_how_far_it_is(single: Aggregation) -> None:
     """Lag, records and verdicts are there for Prometheus."""
     process = single.start()

@@ -25,6 +25,7 @@ from services.shared.ports.folding import Logged
 from services.shared.stream.poison import MAX_CONSECUTIVE
 from tests.support.fake_clock import START_MS
 from tests.support.folding import Changelog, Folder
+from tests.support.golden_records import GoldenRecord, golden_records
 from tests.support.pipeline import Pipeline
 from tests.support.terminals import answered, failed, hit
 
@@ -346,6 +347,24 @@ async def test_metrics_say_what_became_of_each_record(stack: Stack) -> None:
     assert stack.verdicts("duplicate") == 1
     assert stack.verdicts("redelivered") == 1
     assert stack.verdicts("late") == 1
+
+
+TERMINALS = [golden for golden in golden_records() if golden.record == "inference_finished"]
+
+
+@pytest.mark.parametrize("golden", TERMINALS, ids=str)
+@pytest.mark.parametrize("stack", [1], indirect=True)
+async def test_every_example_of_a_terminal_record_is_counted(
+    stack: Stack, golden: GoldenRecord
+) -> None:
+    """As its stage writes it, however old its schema."""
+    folder = await stack.start()
+    stack.end([decode_record(golden.wire, InferenceFinished)])
+    await folder.deliver()
+    await asyncio.sleep(70)
+
+    assert stack.requests() == 1
+    assert stack.pipeline.cluster.records(DLQ) == []
 
 
 def test_it_reads_and_writes_what_the_topics_say() -> None:
