@@ -17,7 +17,7 @@ from services.shared.stream.client import (
 from services.shared.stream.kafka_closing import closed_soon
 from services.shared.stream.kafka_connection import KafkaConnection
 
-_BATCH_BYTES = 64 * 1024
+_BATCH_BYTES = 1024 * 1024
 _SMALL_BYTES = 1024 * 1024
 
 
