@@ -15,7 +15,8 @@ from services.shared.adapters.system_clock import SystemClock
 from services.shared.domain.events import InferenceFinished
 from services.shared.ports.folding import Fold
 from services.shared.stream import faust_light  # noqa: F401  # before anything of Faust
-from services.shared.stream.faust_service import FoldStage, run_fold_stage
+from services.shared.stream.faust_runtime import FoldStage
+from services.shared.stream.faust_service import run_fold_stage
 
 SERVICE = "metrics-aggregator"
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.shared.stream import faust_transport
-from services.shared.stream.faust_service import Stalls
+from services.shared.stream.faust_stalls import Stalls
 from services.shared.stream.faust_transport import Holes
 
 HERE, THERE = TP("results", 0), TP("results", 1)
