@@ -47,7 +47,7 @@ def up(  # noqa: PLR0913  one argument an option
     invocation = invocation_of(context)
     request = StartRequest(
         data=invocation.path(data),
-        config=_configuration(invocation, config),
+        config=_configuration(invocation, config, data=invocation.path(data)),
         port=port,
         partitions=partitions,
         scale=parse_scale(scale or []),
@@ -61,8 +61,9 @@ def up(  # noqa: PLR0913  one argument an option
         run_stack(request, environ=invocation.environ, console=invocation.console)
 
 
-def _configuration(invocation: Invocation, given: Path | None) -> Path | None:
+def _configuration(invocation: Invocation, given: Path | None, *, data: Path) -> Path | None:
+    """The file asked for, else the one in this folder, unless a stack made that one itself."""
     if given is not None:
         return invocation.path(given)
     usual = invocation.path(Path("millrace.yaml"))
-    return usual if usual.exists() else None
+    return usual if usual.exists() and usual.parent != data else None
