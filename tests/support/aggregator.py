@@ -53,13 +53,14 @@ class Aggregator:
         started_s: Monotonic time at which it was started.
     """
 
-    def __init__(self, bootstrap: str, folder: Path) -> None:
+    def __init__(self, bootstrap: str, folder: Path, *, slot: int = 0) -> None:
         """Start it; its state and its log are in a folder."""
         self._port = free_port()
         self._log = folder / "aggregator.log"
         environment = {
             "MILLRACE_KAFKA_BOOTSTRAP": bootstrap,
             "MILLRACE_DATA": str(folder),
+            "MILLRACE_SLOT": str(slot),
             "MILLRACE_METRICS_PORT": str(self._port),
             "MILLRACE_METRICS_GRACE_S": str(POLICY.grace_ms / 1_000),
         }
@@ -124,9 +125,9 @@ class Aggregation:
         apply_topics(bootstrap, packaged_topics(), partitions=partitions)
         self._admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
 
-    def start(self) -> Aggregator:
+    def start(self, *, slot: int = 0) -> Aggregator:
         """Start a process."""
-        self.running.append(Aggregator(self.bootstrap, self._folder))
+        self.running.append(Aggregator(self.bootstrap, self._folder, slot=slot))
         return self.running[-1]
 
     def end(self, count: int, *, first: int) -> None:

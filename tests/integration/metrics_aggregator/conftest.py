@@ -30,3 +30,10 @@ def single(server: KafkaServer, tmp_path: Path) -> Iterator[Aggregation]:
     """The topics, in one partition each."""
     with aggregation(server.bootstrap, tmp_path, partitions=1) as running:
         yield running
+
+
+@pytest.fixture
+def shared(server: KafkaServer, tmp_path: Path) -> Iterator[Aggregation]:
+    """The topics, in four partitions each, for several processes."""
+    with aggregation(server.bootstrap, tmp_path, partitions=4) as running:
+        yield running

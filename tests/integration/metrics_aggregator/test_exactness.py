@@ -41,6 +41,21 @@ def test_kills_and_repetitions_leave_no_trace(made: Aggregation) -> None:
     made.until_exact()
 
 
+def test_partitions_that_move_between_processes_are_counted_once(shared: Aggregation) -> None:
+    """A process joins, another one is killed, and the first one has all partitions again."""
+    shared.start(slot=1).until_ready()
+    shared.end(200, first=0)
+    first = shared.start()
+    first.until_ready()
+    for number in range(200, 800, 200):
+        shared.end(200, first=number)
+        time.sleep(0.7)  # some of it is in a round that does not end
+    shared.running[0].end(signal.SIGKILL)
+    shared.end(200, first=800)
+
+    shared.until_exact()
+
+
 def test_rewound_offsets_count_nothing_twice(made: Aggregation) -> None:
     """The table knows what was counted; what the group committed has no say."""
     process = made.start()
