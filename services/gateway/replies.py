@@ -12,7 +12,7 @@ from services.shared.domain.terminal import retry_headers
 
 _LOG = logging.getLogger(__name__)
 MAX_WAITING_CHUNKS = 10_000
-MAX_WAITING_BYTES = 4 * 1024 * 1024
+MAX_WAITING_BYTES = 6 * 1024 * 1024
 """What one slow reader may make this process hold; a single larger chunk passes all the same."""
 
 RIVAL_GRACE_S = 2.0

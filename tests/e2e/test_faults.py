@@ -9,7 +9,7 @@ import json
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import msgspec
@@ -26,9 +26,9 @@ from tests.support.history import (
     tally,
     terminal_of,
 )
-from tests.support.kafka_topics import LogRecord, SchemaReader, TopicReader, topic_reader
+from tests.support.kafka_topics import LogRecord, SchemaReader, topic_reader
 from tests.support.stack import RunningStack, running_stack, wait_until
-from tests.support.workload import Workload, workload
+from tests.support.workload import INSTANT_MODEL, Workload, workload
 
 pytestmark = pytest.mark.slow
 
@@ -41,6 +41,9 @@ AFTER_S = 3.0
 RECOVERY_S = 20.0
 REFUSED_WITHIN_S = 5.0
 UNREADY_WITHIN_S, READY_WITHIN_S = 5.0, 10.0
+CACHE_GIVEN_UP_S = 0.4
+"""An instant answer with a cache that does not answer: 50 ms for that, and the usual way."""
+
 MARGIN_S = 1.0  # for a busy machine
 ON_PATH = ("gateway", "cache-lookup", "router", "batcher", "model-caller")
 BESIDE = ("cache-writer", "metrics-aggregator", "trace-exporter", "schema-registry")
@@ -50,13 +53,13 @@ class Scene(msgspec.Struct):
     """A stack of its own, what the log says, and what was counted so far."""
 
     stack: RunningStack
-    results: TopicReader
     schemas: SchemaReader
     tallies: list[Tally] = []
 
     def terminals(self) -> list[Terminal]:
-        """Every terminal record in the log."""
-        return [self._terminal(record) for record in self.results.read_to_end()]
+        """Every terminal record in the log, read by somebody who was not there before."""
+        with topic_reader(self.stack.kafka, "inference-results") as results:
+            return [self._terminal(record) for record in results.read_to_end()]
 
     def _terminal(self, record: LogRecord) -> Terminal:
         assert record.value is not None
@@ -74,9 +77,8 @@ class Scene(msgspec.Struct):
 @pytest.fixture(scope="module")
 def scene(request: pytest.FixtureRequest) -> Iterator[Scene]:
     """A stack to be harmed; what was counted is shown at the end."""
-    with running_stack() as stack, topic_reader(stack.kafka, "inference-results") as results:
-        schemas = SchemaReader(stack.addresses["schema_registry"])
-        scene = Scene(stack, results, schemas)
+    with running_stack() as stack:
+        scene = Scene(stack, SchemaReader(stack.addresses["schema_registry"]))
         yield scene
         capture = request.config.pluginmanager.getplugin("capturemanager")
         with capture.global_and_fixture_disabled():
@@ -140,6 +142,17 @@ async def kill_and_await_successor(stack: RunningStack, name: str) -> None:
     await eventually(lambda: stack.is_replaced(name, pid=pid), timeout_s=RECOVERY_S)
 
 
+@contextmanager
+def frozen(stack: RunningStack, name: str) -> Iterator[None]:
+    """A process that stands still for the length of a ``with`` block."""
+    process = psutil.Process(stack.process(name)["pid"])
+    process.suspend()
+    try:
+        yield
+    finally:
+        process.resume()
+
+
 @pytest.mark.parametrize("name", ON_PATH)
 async def test_a_service_on_the_path_is_killed(scene: Scene, name: str) -> None:
     """Requests wait for its successor; streams that it was serving end with an error."""
@@ -170,6 +183,34 @@ async def test_redis_is_killed(scene: Scene) -> None:
     assert all(operation.is_ok for operation in load.operations)
 
 
+async def test_redis_answers_no_more(scene: Scene) -> None:
+    """Slow is worse than dead: a frozen Redis costs each request little, and no answer."""
+    async with under_load(scene, "redis frozen 4 s", harms_answers=False) as load:
+        with frozen(scene.stack, "redis"):
+            frozen_s = time.monotonic()
+            await asyncio.sleep(4.0)
+            thawed_s = time.monotonic()
+    assert all(operation.is_ok for operation in load.operations)
+    durations_s = sorted(
+        operation.duration_s
+        for operation in load.operations
+        if operation.model == INSTANT_MODEL and frozen_s < operation.invoked_s < thawed_s - 1
+    )
+    assert durations_s[len(durations_s) // 2] < CACHE_GIVEN_UP_S
+
+
+async def test_everything_on_the_path_is_killed_at_once(scene: Scene) -> None:
+    """As if the machine had been switched off, but for Kafka and Redis."""
+    stack = scene.stack
+    async with under_load(scene, "all on the path", harms_answers=True):
+        pids = {name: stack.signal(name, signal.SIGKILL) for name in ON_PATH}
+        for name, pid in pids.items():
+            await eventually(
+                lambda name=name, pid=pid: stack.is_replaced(name, pid=pid),  # type: ignore[misc]
+                timeout_s=RECOVERY_S,
+            )
+
+
 async def test_kafka_is_killed(scene: Scene) -> None:
     """503 with a hint within 5 s; streams end honestly; the service resumes by itself."""
     stack = scene.stack
@@ -196,14 +237,10 @@ async def test_kafka_is_away_for_a_while(scene: Scene) -> None:
     """Frozen instead of dead: requests are refused in time, and accepted again when it thaws."""
     stack = scene.stack
     async with under_load(scene, "kafka frozen 8 s", harms_answers=True) as load:
-        broker = psutil.Process(stack.process("kafka")["pid"])
-        broker.suspend()
-        try:
+        with frozen(stack, "kafka"):
             await eventually(lambda: stack.get("/readyz")[0] == 503, timeout_s=UNREADY_WITHIN_S)
             await eventually(lambda: _was_refused(load), timeout_s=REFUSED_WITHIN_S)
             await asyncio.sleep(4.0)
-        finally:
-            broker.resume()
         await eventually(lambda: stack.get("/readyz")[0] == 200, timeout_s=READY_WITHIN_S)
     refusals = [operation for operation in load.operations if operation.is_refused]
     assert refusals

@@ -18,6 +18,7 @@ class Operation(msgspec.Struct, kw_only=True):
     """One request as its client saw it.
 
     Attributes:
+        model: What was asked.
         is_stream: Whether it was streamed.
         invoked_s: When it was sent, seconds of a monotonic clock.
         ended_s: When its end was seen.
@@ -32,6 +33,7 @@ class Operation(msgspec.Struct, kw_only=True):
         longest_gap_s: Longest silence inside a stream.
     """
 
+    model: str = ""
     is_stream: bool
     invoked_s: float
     ended_s: float = 0.0

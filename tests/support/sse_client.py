@@ -27,7 +27,9 @@ async def chat(
         timeout_s: For the whole.
         log: Where the operation is noted as soon as it begins.
     """
-    seen = Operation(is_stream=bool(body.get("stream")), invoked_s=time.monotonic())
+    seen = Operation(
+        model=body["model"], is_stream=bool(body.get("stream")), invoked_s=time.monotonic()
+    )
     if log is not None:
         log.append(seen)
     try:

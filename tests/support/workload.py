@@ -14,9 +14,10 @@ from tests.support.sse_client import chat
 
 CLIENT_TIMEOUT_S = 45.0
 _STREAM_RATIO = 0.6
+INSTANT_MODEL = "sim-fast:tokens=40"
 _MODELS = (
     "sim-fast:ttft=40ms:tps=60:tokens=24",
-    "sim-fast:tokens=40",
+    INSTANT_MODEL,
     "sim-fast:ttft=200ms:tps=25:tokens=75",
 )
 """Streams of 0.4 s, at once, and 3 s."""
