@@ -10,12 +10,13 @@ from contextlib import AsyncExitStack, suppress
 import uvloop
 from prometheus_client import CollectorRegistry, Gauge
 
-from services.gateway.app import GatewayApp, Routes
+from services.gateway.app import GatewayApp
 from services.gateway.desk import Desk, InferenceMetrics
 from services.gateway.front_door.door import FrontDoor
 from services.gateway.front_door.limits import FrontDoorLimits
 from services.gateway.front_door.server import ServerHooks, serve, stop_on_signals
 from services.gateway.health_api import HealthApi
+from services.gateway.refusal_metrics import RefusalMetrics
 from services.gateway.replies import Replies
 from services.gateway.routes import routes
 from services.gateway.settings import GatewaySettings
@@ -127,28 +128,31 @@ async def _run(settings: GatewaySettings, environ: Mapping[str, str]) -> None:
                 is_live=lambda: True,
                 is_ready=lambda: health_api.is_ready,
             )
-        await _serve(settings, table, health_api, desk, stop)
+        new_id = _request_ids(clock, reply_partition)
+        door = FrontDoor(limits=FrontDoorLimits(), new_request_id=new_id)
+        registry.register(RefusalMetrics(door))
+        hooks = ServerHooks(
+            on_ready=_say_where,
+            on_shutdown=health_api.leave,
+            on_drain_over=lambda: replies.end_all(_LEAVING),
+        )
+        await _serve(settings, GatewayApp(table, new_request_id=new_id), door, hooks, stop)
 
 
 async def _serve(
     settings: GatewaySettings,
-    table: Routes,
-    health_api: HealthApi,
-    desk: Desk,
+    app: GatewayApp,
+    door: FrontDoor,
+    hooks: ServerHooks,
     stop: asyncio.Event,
 ) -> None:
     settle_garbage_collector()
-    new_id = _request_ids(desk.clock, desk.reply_partition)
     await serve(
-        GatewayApp(table, new_request_id=new_id),
-        door=FrontDoor(limits=FrontDoorLimits(), new_request_id=new_id),
+        app,
+        door=door,
         address=(settings.gateway_host, settings.gateway_port),
         stop=stop,
-        hooks=ServerHooks(
-            on_ready=_say_where,
-            on_shutdown=health_api.leave,
-            on_drain_over=lambda: desk.replies.end_all(_LEAVING),
-        ),
+        hooks=hooks,
     )
 
 
