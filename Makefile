@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 FAST_TESTS := tests/unit tests/contract tests/pipeline
-NOT_FAST := kafka or redis or e2e or browser or slow
+NOT_FAST := patient or kafka or redis or e2e or browser or slow
 
 # In CI the output is plain: no colour, no progress bars.
 ifeq ($(CI),true)
@@ -37,7 +37,11 @@ run: install  ## Start the whole stack, send a streamed request through it, keep
 
 .PHONY: test
 test: static  ## Run every check and every test: unit, contract, pipeline, integration, end to end
-	$(BIN)/pytest --cov --cov-report=term --no-skips $(PYTEST_ARGS)
+	$(BIN)/pytest --cov --cov-report=term --no-skips -m 'not patient' $(PYTEST_ARGS)
+
+.PHONY: contract
+contract: install  ## Hold the stream runtime to its contract on a real broker (idle machine)
+	$(BIN)/pytest tests/contract/stream -m patient $(PYTEST_ARGS)
 
 .PHONY: check
 check: static fast-tests  ## The same without real brokers and processes, in under a minute

@@ -17,6 +17,30 @@ from tests.support.log_backend import LogBackend, MemoryBackend
 
 _FOLDER = Path(__file__).parent
 _KAFKA = "kafka"
+_PATIENT_SESSION_S = 6.0  # clients need a second or two to find a broker that is back
+_OF_RUNTIME = frozenset(
+    f"test_{name}.py"
+    for name in (
+        "backpressure",
+        "crash_loop",
+        "fence",
+        "offsets",
+        "poison",
+        "poison_limits",
+        "rebalance",
+        "stopping",
+    )
+)
+"""On a broker these wait for sessions to end and need a machine that does nothing else."""
+
+_UNSETTLED = frozenset(
+    {
+        "test_a_silent_coordinator_holds_writes",
+        "test_a_lost_acknowledgement_ends_the_process",
+        "test_nothing_is_committed_before_its_output_is_acknowledged",
+    }
+)
+"""The group in memory forgets a dynamic member that joins beside one that was killed."""
 
 
 def pytest_asyncio_loop_factories(
@@ -38,6 +62,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         parameters = item.name.partition("[")[2].rstrip("]").split("-")
         if item.path.is_relative_to(_FOLDER) and _KAFKA in parameters:
             item.add_marker(pytest.mark.kafka)
+        is_of_runtime = item.path.name in _OF_RUNTIME and _KAFKA in parameters
+        if item.path.is_relative_to(_FOLDER) and (
+            is_of_runtime or item.originalname in _UNSETTLED  # type: ignore[attr-defined]
+        ):
+            item.add_marker(pytest.mark.patient)
 
 
 @pytest.fixture
@@ -75,7 +104,9 @@ async def mortal_backend() -> AsyncIterator[LogBackend]:
         yield MemoryBackend()
         return
     with kafka_server() as server:
-        async with kafka_backend(server.bootstrap, server=server) as kafka:
+        async with kafka_backend(
+            server.bootstrap, server=server, session_timeout_s=_PATIENT_SESSION_S
+        ) as kafka:
             yield kafka
 
 

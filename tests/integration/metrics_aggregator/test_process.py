@@ -50,6 +50,7 @@ def test_it_ends_in_order_while_kafka_is_away(tmp_path: Path) -> None:
     assert (code, seconds < 10) == (0, True)
 
 
+@pytest.mark.patient
 def test_it_ends_in_order_in_the_middle_of_an_outage(
     server: KafkaServer, single: Aggregation
 ) -> None:
