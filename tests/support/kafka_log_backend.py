@@ -20,7 +20,12 @@ from services.shared.stream.kafka_connection import KafkaConnection
 from services.shared.stream.kafka_log import KafkaLog
 from services.shared.stream.kafka_producer import KafkaProducer
 from tests.support.kafka_broker import KafkaServer
-from tests.support.log_backend import LogBackend, ProcessLog, Transaction
+from tests.support.log_backend import (
+    SESSION_TIMEOUT_S,
+    LogBackend,
+    ProcessLog,
+    Transaction,
+)
 from tests.support.memory_partition import Headers
 from tests.support.prefixed_log import Prefix, PrefixedLog, kafka_consumer_of
 
@@ -34,10 +39,13 @@ _CONFIG = {"max.message.bytes": str(8 * 1024 * 1024 + 64 * 1024), "retention.ms"
 
 @asynccontextmanager
 async def kafka_backend(
-    bootstrap: str, *, server: KafkaServer | None = None
+    bootstrap: str,
+    *,
+    server: KafkaServer | None = None,
+    session_timeout_s: float = SESSION_TIMEOUT_S,
 ) -> AsyncIterator["KafkaBackend"]:
     """A part of a broker for the length of a block; its topics go at the end."""
-    backend = KafkaBackend(bootstrap, server)
+    backend = KafkaBackend(bootstrap, server, session_timeout_s)
     try:
         yield backend
     finally:
@@ -49,9 +57,12 @@ class KafkaBackend(LogBackend):
 
     look_every_s = 0.05
 
-    def __init__(self, bootstrap: str, server: KafkaServer | None) -> None:
+    def __init__(
+        self, bootstrap: str, server: KafkaServer | None, session_timeout_s: float
+    ) -> None:
         """Use a running broker; ``server`` is there when it may be stopped."""
         self.clock = SystemClock()
+        self.session_timeout_s = session_timeout_s
         self._server = server
         self._connection = KafkaConnection(
             bootstrap=bootstrap, session_timeout_s=self.session_timeout_s
