@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, suppress
 import uvloop
 from prometheus_client import CollectorRegistry, Gauge
 
-from services.gateway.app import GatewayApp
+from services.gateway.app import GatewayApp, Routes
 from services.gateway.desk import Desk, InferenceMetrics
 from services.gateway.front_door.door import FrontDoor
 from services.gateway.front_door.limits import FrontDoorLimits
@@ -76,7 +76,9 @@ def _log(settings: GatewaySettings) -> KafkaLog:
     )
 
 
-async def _run(settings: GatewaySettings, environ: Mapping[str, str]) -> None:
+async def _run(  # noqa: PLR0915  # wiring, one statement a part
+    settings: GatewaySettings, environ: Mapping[str, str]
+) -> None:
     clock = SystemClock()
     configuration = configuration_from_environment(environ)
     secret = read_secret(settings.secret_file)
@@ -95,10 +97,9 @@ async def _run(settings: GatewaySettings, environ: Mapping[str, str]) -> None:
             return
         stack.push_async_callback(reader.stop)
         replies = Replies()
-        following = asyncio.create_task(follow(reader, replies.deliver))
         health = _LogHealth()
-        watching = asyncio.create_task(watch(reader, health.note))
-        for task in (following, watching):
+        for work in (follow(reader, replies.deliver), watch(reader, health.note)):
+            task = asyncio.create_task(work)
             task.add_done_callback(lambda _: stop.set())  # without them nobody would be answered
             stack.push_async_callback(_ended, task)
         desk = Desk(
@@ -113,46 +114,50 @@ async def _run(settings: GatewaySettings, environ: Mapping[str, str]) -> None:
             clock=clock,
             metrics=InferenceMetrics(registry),
         )
-        in_flight = Gauge(
-            "millrace_in_flight_records", "Requests being answered.", registry=registry
-        )
-        in_flight.set_function(lambda: replies.count)
         health_api = HealthApi(registry=registry, checks={"kafka": lambda: health.why})
         finder = KafkaRecordFinder(log, producer)
         table = routes(desk, models=configuration.models, finder=finder, health=health_api)
-        if settings.metrics_port >= 0:
-            serve_probes(
-                host=settings.metrics_host,
-                port=settings.metrics_port,
-                registry=registry,
-                is_live=lambda: True,
-                is_ready=lambda: health_api.is_ready,
-            )
-        new_id = _request_ids(clock, reply_partition)
-        door = FrontDoor(limits=FrontDoorLimits(), new_request_id=new_id)
-        registry.register(RefusalMetrics(door))
-        hooks = ServerHooks(
-            on_ready=_say_where,
-            on_shutdown=health_api.leave,
-            on_drain_over=lambda: replies.end_all(_LEAVING),
+        _serve_own_probes(settings, registry, health_api)
+        await _serve(settings, table, desk, health_api, registry, stop)
+
+
+def _serve_own_probes(
+    settings: GatewaySettings, registry: CollectorRegistry, health_api: HealthApi
+) -> None:
+    if settings.metrics_port >= 0:
+        serve_probes(
+            host=settings.metrics_host,
+            port=settings.metrics_port,
+            registry=registry,
+            is_live=lambda: True,
+            is_ready=lambda: health_api.is_ready,
         )
-        await _serve(settings, GatewayApp(table, new_request_id=new_id), door, hooks, stop)
 
 
-async def _serve(
+async def _serve(  # noqa: PLR0913  # everything comes together here
     settings: GatewaySettings,
-    app: GatewayApp,
-    door: FrontDoor,
-    hooks: ServerHooks,
+    table: Routes,
+    desk: Desk,
+    health_api: HealthApi,
+    registry: CollectorRegistry,
     stop: asyncio.Event,
 ) -> None:
+    new_id = _request_ids(desk.clock, desk.reply_partition)
+    door = FrontDoor(limits=FrontDoorLimits(), new_request_id=new_id)
+    registry.register(RefusalMetrics(door))
+    in_flight = Gauge("millrace_in_flight_records", "Requests being answered.", registry=registry)
+    in_flight.set_function(lambda: desk.replies.count)
     settle_garbage_collector()
     await serve(
-        app,
+        GatewayApp(table, new_request_id=new_id),
         door=door,
         address=(settings.gateway_host, settings.gateway_port),
         stop=stop,
-        hooks=hooks,
+        hooks=ServerHooks(
+            on_ready=_say_where,
+            on_shutdown=health_api.leave,
+            on_drain_over=lambda: desk.replies.end_all(_LEAVING),
+        ),
     )
 
 
