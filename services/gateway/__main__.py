@@ -118,7 +118,7 @@ async def _run(  # noqa: PLR0915  # wiring, one statement a part
         finder = KafkaRecordFinder(log, producer)
         table = routes(desk, models=configuration.models, finder=finder, health=health_api)
         _serve_own_probes(settings, registry, health_api)
-        await _serve(settings, table, desk, health_api, registry, stop)
+        await _serve(settings, table, desk, health_api, registry=registry, stop=stop)
 
 
 def _serve_own_probes(
@@ -139,6 +139,7 @@ async def _serve(  # noqa: PLR0913  # everything comes together here
     table: Routes,
     desk: Desk,
     health_api: HealthApi,
+    *,
     registry: CollectorRegistry,
     stop: asyncio.Event,
 ) -> None:
