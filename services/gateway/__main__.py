@@ -76,7 +76,7 @@ def _log(settings: GatewaySettings) -> KafkaLog:
     )
 
 
-async def _run(  # noqa: PLR0915  # wiring, one statement a part
+async def _run(  # wiring, one statement a part
     settings: GatewaySettings, environ: Mapping[str, str]
 ) -> None:
     clock = SystemClock()
