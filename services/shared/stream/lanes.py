@@ -50,7 +50,8 @@ def allowance(
     shared = capacity - reserve
     weight = sum(weights[other] for other in wanting | {lane})
     share = max(1, shared * weights[lane] // weight) + (reserve if lane == 0 else 0)
-    free = capacity - sum(in_use.values()) - (0 if lane == 0 else reserve)
+    unused_reserve = max(0, reserve - in_use[0])
+    free = capacity - sum(in_use.values()) - (0 if lane == 0 else unused_reserve)
     return max(0, min(share - in_use[lane], free))
 
 

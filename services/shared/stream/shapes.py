@@ -47,6 +47,8 @@ def polled(
 
     async def run(works: Sequence[Work[E]]) -> None:
         answers = await process(works, clock.now_ms())
+        if len(answers) != len(works):
+            raise ValueError(f"{len(answers)} answers for {len(works)} records")
         for work, emits in zip(works, answers, strict=True):
             for emit in emits:
                 await work.emit(emit)

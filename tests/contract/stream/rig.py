@@ -144,8 +144,8 @@ class Rig:
     async def make_topics(self, *, partitions: int = 1) -> None:
         """Make every topic that the tests use."""
         specs = packaged_topics()
-        read = (IN, Topic.INFERENCE_REQUESTS_P0, *BATCH_TOPICS)
-        used = [OUT, RESULTS, *read, *(specs[topic].dlq for topic in read)]
+        read = (IN, OUT, Topic.INFERENCE_REQUESTS_P0, *BATCH_TOPICS)
+        used = [RESULTS, *read, *(specs[topic].dlq for topic in read)]
         counts = dict.fromkeys(used, partitions)
         counts |= {CHUNKS: _REPLY_PARTITIONS, Topic.CRASH_SUSPECTS: 1}
         await self.backend.make_topics(counts)
