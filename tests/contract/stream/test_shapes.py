@@ -174,14 +174,14 @@ async def test_timed_windows_are_released_before_a_stop(rig: Rig) -> None:
 
 async def test_what_is_too_large_together_is_given_up_together(rig: Rig) -> None:
     """Each of its records is a dead letter, each of its requests ends, and the stage goes on."""
-    gatherer = Gatherer(window_ms=10, most=2)
+    gatherer = Gatherer(window_ms=3_600_000, most=2)
     await rig.start(_gathering(gatherer))
     await _pipe_routed(rig, 1, 2, body=b'"' + b"x" * (MAX_RECORD_BYTES * 6 // 10) + b'"')
     await rig.until_committed(2, OUT)
     assert len(await rig.dead_letters(OUT)) == 2
     assert sorted(await rig.numbers(RESULTS)) == [1, 2]
-    await _pipe_routed(rig, 3)
-    await rig.until_committed(3, OUT)
+    await _pipe_routed(rig, 3, 4)
+    await rig.until_committed(4, OUT)
     assert len(await rig.events(BATCHES)) == 1
 
 
