@@ -40,7 +40,8 @@ from services.shared.ports.work import OpenRecord
 
 _LOG = logging.getLogger(__name__)
 CONSUMES = REQUEST_TOPICS
-EMITS = (Topic.CACHE_MISSES, Topic.RESULT_CHUNKS, Topic.INFERENCE_RESULTS)
+READS = (Topic.INFERENCE_RESULTS,)
+EMITS = (Topic.CACHE_MISSES, Topic.RESULT_CHUNKS, Topic.INFERENCE_RESULTS, Topic.USAGE_LEDGER)
 
 Requested = OpenRecord[InferenceRequested]
 

@@ -10,12 +10,20 @@ from services.model_caller.together import run_all
 from services.shared.domain.errors import MustStop, PoisonRecord
 from services.shared.domain.events import RequestBatch, RequestRouted, Target
 from services.shared.domain.terminal import emits_for_expiry
-from services.shared.domain.topics import BATCH_TOPICS, Topic
+from services.shared.domain.topics import BATCH_TOPICS, RETRY_TOPICS, Topic
 from services.shared.ports.work import OpenRecord
 
 _LOG = logging.getLogger(__name__)
 CONSUMES = BATCH_TOPICS
-EMITS = (Topic.RESULT_CHUNKS, Topic.INFERENCE_RESULTS)
+READS = (*RETRY_TOPICS, Topic.MODEL_CALL_ATTEMPTS, Topic.PROVIDER_HEALTH, Topic.CONTROL)
+EMITS = (
+    Topic.RESULT_CHUNKS,
+    Topic.INFERENCE_RESULTS,
+    Topic.USAGE_LEDGER,
+    Topic.MODEL_CALL_ATTEMPTS,
+    Topic.PROVIDER_HEALTH,
+    *RETRY_TOPICS,
+)
 
 
 class ModelCallerProcessor:

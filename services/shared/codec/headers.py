@@ -24,6 +24,8 @@ REPLY = "millrace-reply"
 ATTEMPT = "millrace-attempt"
 CRC32C = "millrace-crc32c"
 SIGNATURE = "millrace-signature"
+RETRY = "millrace-retry"
+"""A client asks again for what it gave up waiting for: it may join the request that still runs."""
 
 MAX_HEADER_BYTES = 8192
 

@@ -32,6 +32,11 @@ RECORDS: Final[dict[str, type[Event]]] = {
         events.CacheEntry,
         events.CrashSuspected,
         events.UsageWindow,
+        events.ModelCallAttempt,
+        events.UsageRecorded,
+        events.ProviderHealth,
+        events.IdempotencyClaimed,
+        events.ControlRequested,
     )
 }
 """Every record that stands on a topic by itself, by its snake-case name."""

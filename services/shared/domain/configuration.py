@@ -36,6 +36,23 @@ class Strategy(StrEnum):
     TIER = "tier"
 
 
+class OnUnknown(StrEnum):
+    """What follows when the process that made a call vanished, so that nobody knows how it ended.
+
+    ``RETRY`` calls again, unless output had been handed on; ``FAIL`` never pays twice.
+    """
+
+    RETRY = "retry"
+    FAIL = "fail"
+
+
+class WhenClientLeaves(StrEnum):
+    """What becomes of a request whose client went away before its answer was complete."""
+
+    CANCEL = "cancel"
+    FINISH = "finish"
+
+
 class Modality(StrEnum):
     """A kind of input."""
 
@@ -158,6 +175,7 @@ class Model(Section, frozen=True, kw_only=True):
         operations: What may be asked of it; empty = everything.
         merge: Whether embeddings of several requests may share one upstream call.
         cache_ttl_s: How long its answers are kept; 0 = never, null = as ``cache`` says.
+        on_unknown: What follows when nobody knows how a call ended: ``retry`` or ``fail``.
     """
 
     targets: tuple[ModelTarget, ...]
@@ -165,6 +183,7 @@ class Model(Section, frozen=True, kw_only=True):
     operations: tuple[Operation, ...] = ()
     merge: bool = True
     cache_ttl_s: CountOrZero | None = None
+    on_unknown: OnUnknown = OnUnknown.RETRY
 
 
 class VirtualKey(Section, frozen=True, kw_only=True):
@@ -180,6 +199,10 @@ class VirtualKey(Section, frozen=True, kw_only=True):
         disabled: Whether it is refused.
         priority: Priority of its requests unless they say another: 0 = a user waits, 1 = near real
             time, 2 = background.
+        when_client_leaves: What becomes of a request whose client went away: ``cancel`` or
+            ``finish``. One that asked for a resumable stream is finished in any case.
+        attach_retries: Whether a client's repetition of a request that still runs waits for that
+            one's answer instead of asking again.
     """
 
     id: str
@@ -189,6 +212,8 @@ class VirtualKey(Section, frozen=True, kw_only=True):
     models: tuple[str, ...] = ()
     disabled: bool = False
     priority: Priority = 0
+    when_client_leaves: WhenClientLeaves = WhenClientLeaves.FINISH
+    attach_retries: bool = True
 
 
 class KafkaProducers(Section, frozen=True, kw_only=True):

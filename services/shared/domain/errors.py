@@ -99,6 +99,10 @@ ERRORS: dict[str, ErrorClass] = {
     "not_found": _caller(404),
     "method_not_allowed": _caller(405),
     "request_timeout": ErrorClass(408, _INVALID, FaultDomain.CALLER, should_retry=True),
+    "idempotency_key_reused": _caller(422),
+    "invalid_cursor": _caller(),
+    "stream_expired": _caller(410),
+    "request_cancelled": _caller(499),
     "body_too_large": _caller(413),
     "uri_too_long": _caller(414),
     "unsupported_media_type": _caller(415),
@@ -122,6 +126,9 @@ ERRORS: dict[str, ErrorClass] = {
     "provider_overloaded": ErrorClass(
         503, "service_unavailable_error", FaultDomain.PROVIDER, should_retry=True
     ),
+    "provider_unavailable": ErrorClass(
+        503, "service_unavailable_error", FaultDomain.PROVIDER, should_retry=True
+    ),
     "provider_timeout": ErrorClass(504, "timeout_error", FaultDomain.PROVIDER, should_retry=True),
     "stream_interrupted": ErrorClass(502, "server_error", FaultDomain.PROVIDER, should_retry=True),
     # ourselves
@@ -130,6 +137,9 @@ ERRORS: dict[str, ErrorClass] = {
         503, "service_unavailable_error", FaultDomain.GATEWAY, should_retry=True
     ),
     "server_is_overloaded": ErrorClass(
+        503, "service_unavailable_error", FaultDomain.GATEWAY, should_retry=True
+    ),
+    "disk_full": ErrorClass(
         503, "service_unavailable_error", FaultDomain.GATEWAY, should_retry=True
     ),
     "upstream_unavailable": ErrorClass(

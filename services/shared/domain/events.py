@@ -26,6 +26,7 @@ class CacheOutcome(StrEnum):
 
     EXACT_HIT = "exact_hit"
     SEMANTIC_HIT = "semantic_hit"
+    JOINED = "joined"
     MISS = "miss"
     BYPASS = "bypass"
 
@@ -40,11 +41,49 @@ class Outcome(StrEnum):
 
 
 class ChunkKind(StrEnum):
-    """What a ``ResultChunk`` is to its stream; ``END`` and ``ERROR`` close it."""
+    """What a ``ResultChunk`` is to its stream; ``END`` and ``ERROR`` close it.
+
+    ``JOINED`` says that the answer is that of another request, whose chunks are to be followed; its
+    payload is that request's id.
+    """
 
     DELTA = "delta"
+    JOINED = "joined"
     END = "end"
     ERROR = "error"
+
+
+class AttemptKind(StrEnum):
+    """What a ``ModelCallAttempt`` says."""
+
+    STARTED = "started"
+    ALIVE = "alive"
+    FINISHED = "finished"
+
+
+class AttemptOutcome(StrEnum):
+    """How a call to a provider ended; ``UNKNOWN``: its owner vanished in the middle of it."""
+
+    ANSWERED = "answered"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+class UsageKind(StrEnum):
+    """What a row of the ledger is about."""
+
+    ATTEMPT = "attempt"
+    HIT = "hit"
+    JOIN = "join"
+    UNKNOWN = "unknown"
+
+
+class CircuitState(StrEnum):
+    """Whether calls to a provider's model are let through."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -428,6 +467,158 @@ class CrashSuspected(Event, frozen=True, kw_only=True):
     offset: int
     group: str
     crashes: int
+
+
+class ModelCallAttempt(Event, frozen=True, kw_only=True):
+    """What a model caller says of a call: before it, while calls run, and after it.
+
+    The first ``finished`` of an attempt in log order is the truth; ``alive`` is about its owner and
+    names no request.
+
+    Attributes:
+        kind: ``started``, ``alive`` or ``finished``.
+        owner: Process that makes the call: its slot, a dot, and what is unique to its run.
+        request_id: The request; empty in ``alive``.
+        attempt: Number of the call within the request, from 1; 0 in ``alive``.
+        batch_id: Batch that the request was taken in; empty in ``alive``.
+        tenant: Whose request it is.
+        provider: Name of the provider that is called.
+        model: The provider's own name of the model.
+        at: When it happened, unix ms.
+        deadline_at: When the request's answer is worthless, unix ms; 0 = never.
+        reserved_nanousd: Most that the call is expected to cost, nano-USD; in ``started``.
+        outcome: ``answered``, ``failed`` or ``unknown`` in ``finished``; else empty.
+        error_code: Why it failed; empty = it did not.
+        result: The terminal record, encoded, where the attempt ended the request; else empty.
+    """
+
+    kind: str
+    owner: str
+    request_id: str = ""
+    attempt: int = 0
+    batch_id: str = ""
+    tenant: str = ""
+    provider: str = ""
+    model: str = ""
+    at: int = 0
+    deadline_at: int = 0
+    reserved_nanousd: int = 0
+    outcome: str = ""
+    error_code: str = ""
+    result: bytes = b""
+
+
+class UsageRecorded(Event, frozen=True, kw_only=True):
+    """A row of the ledger; rows fold by ``row_id``.
+
+    Of several rows with one id the first in log order counts, and one of another kind takes the
+    place of ``unknown``.
+
+    Attributes:
+        row_id: Id of what happened: request id, a hyphen, and the attempt, ``hit`` or ``join``.
+        kind: ``attempt``, ``hit``, ``join`` or ``unknown``.
+        tenant: Who pays.
+        key_id: Public id of the virtual key; empty for Kafka producers.
+        tier: Service tier of the key; empty = default.
+        feature: The caller's feature; empty = none.
+        user: The caller's end user; empty = none.
+        operation: ``chat``, ``text_completion`` or ``embeddings``.
+        model: Model alias asked for.
+        request_id: The request.
+        attempt: Number of the call within the request, from 1; 0 = no call was made.
+        source_request_id: Request whose answer was served, or joined; empty = its own.
+        provider: Name of the provider; empty = none was called.
+        provider_model: The provider's own name of the model.
+        at: When it ended, unix ms.
+        error_code: Why the call failed; empty = it did not.
+        usage: Tokens by kind; of a hit or a join what was saved.
+        cost_nanousd: What it cost, nano-USD; of ``unknown`` what was reserved.
+        saved_nanousd: What a call would have cost, nano-USD; 0 unless a hit or a join.
+        price_version: Name and date of the price table; empty = no price.
+    """
+
+    row_id: str
+    kind: str
+    tenant: str
+    key_id: str = ""
+    tier: str = ""
+    feature: str = ""
+    user: str = ""
+    operation: str = ""
+    model: str = ""
+    request_id: str = ""
+    attempt: int = 0
+    source_request_id: str = ""
+    provider: str = ""
+    provider_model: str = ""
+    at: int = 0
+    error_code: str = ""
+    usage: Usage = Usage()
+    cost_nanousd: int = 0
+    saved_nanousd: int = 0
+    price_version: str = ""
+
+
+class ProviderHealth(Event, frozen=True, kw_only=True):
+    """Whether a provider's model is called; the newest record of a key counts.
+
+    Attributes:
+        provider: Name of the provider.
+        model: The provider's own name of the model.
+        state: ``closed``, ``open`` or ``half_open``.
+        at: When it changed, unix ms.
+        until: When the next probe may be made, unix ms; 0 = now.
+        failures: Number of failed calls that led here.
+        reason: Code of the last error; empty = none.
+        owner: Process that saw it.
+    """
+
+    provider: str
+    model: str
+    state: str
+    at: int
+    until: int = 0
+    failures: int = 0
+    reason: str = ""
+    owner: str = ""
+
+
+class IdempotencyClaimed(Event, frozen=True, kw_only=True):
+    """A request was sent with an ``Idempotency-Key``; the first unexpired claim of a key wins.
+
+    Attributes:
+        tenant: Whose key it is.
+        key_hash: Hex SHA-256 of the key.
+        fingerprint: Hex SHA-256 of the request as it was sent: path and body.
+        request_id: The request that the claim stands for.
+        at: When it was claimed, unix ms.
+        takes_over: Request of an earlier claim that never appeared; empty = none.
+    """
+
+    tenant: str
+    key_hash: str
+    fingerprint: str
+    request_id: str
+    at: int
+    takes_over: str = ""
+
+
+class ControlRequested(Event, frozen=True, kw_only=True):
+    """Somebody wants something of a running request.
+
+    Attributes:
+        action: ``cancel``.
+        request_id: The request.
+        tenant: Whose it is; a request of another tenant is let be.
+        at: When it was asked for, unix ms.
+        reason: Why: ``asked`` or ``client_gone``.
+    """
+
+    action: str
+    request_id: str
+    tenant: str
+    at: int
+    reason: str = ""
 
 
 class Sketch(Event, frozen=True, kw_only=True):

@@ -16,6 +16,14 @@ class Topic(StrEnum):
     REQUEST_BATCHES_P2 = "request-batches-p2"
     RESULT_CHUNKS = "result-chunks"
     INFERENCE_RESULTS = "inference-results"
+    MODEL_CALL_ATTEMPTS = "model-call-attempts"
+    MODEL_CALLER_RETRY_5S = "model-caller-retry-5s"
+    MODEL_CALLER_RETRY_30S = "model-caller-retry-30s"
+    MODEL_CALLER_RETRY_5M = "model-caller-retry-5m"
+    USAGE_LEDGER = "usage-ledger"
+    PROVIDER_HEALTH = "provider-health"
+    IDEMPOTENCY_KEYS = "idempotency-keys"
+    CONTROL = "control"
     USAGE_WINDOWS = "usage-windows"
     CRASH_SUSPECTS = "crash-suspects"
 
@@ -29,6 +37,13 @@ REQUEST_TOPICS = (
 
 BATCH_TOPICS = (Topic.REQUEST_BATCHES_P0, Topic.REQUEST_BATCHES_P1, Topic.REQUEST_BATCHES_P2)
 """Batches by the same priorities."""
+
+RETRY_TOPICS = (
+    Topic.MODEL_CALLER_RETRY_5S,
+    Topic.MODEL_CALLER_RETRY_30S,
+    Topic.MODEL_CALLER_RETRY_5M,
+)
+"""Calls that could not start, by how long they wait before they are tried again."""
 
 
 def dead_letters(topic: str) -> str:

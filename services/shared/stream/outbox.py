@@ -18,7 +18,7 @@ from services.shared.codec.records import encode_record
 from services.shared.domain.emit import Emit
 from services.shared.domain.errors import MustStop, Unavailable
 from services.shared.domain.ids import partition_for
-from services.shared.domain.topics import BATCH_TOPICS, Topic
+from services.shared.domain.topics import BATCH_TOPICS, RETRY_TOPICS, Topic
 from services.shared.ports.clock import Clock
 from services.shared.stream.backoff import backoff_s
 from services.shared.stream.client import Membership, Producer, Raw
@@ -26,7 +26,15 @@ from services.shared.stream.client import Membership, Producer, Raw
 _LOG = logging.getLogger(__name__)
 _RECHECK_S = 0.1
 
-SAME_PARTITION = frozenset({Topic.CACHE_MISSES, Topic.ROUTED_REQUESTS, *BATCH_TOPICS})
+SAME_PARTITION = frozenset(
+    {
+        Topic.CACHE_MISSES,
+        Topic.ROUTED_REQUESTS,
+        *BATCH_TOPICS,
+        *RETRY_TOPICS,
+        Topic.MODEL_CALL_ATTEMPTS,
+    }
+)
 """Topics on which a request keeps its partition; they have equally many."""
 
 

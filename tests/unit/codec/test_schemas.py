@@ -24,6 +24,12 @@ RELEASED_IDS = {
     "inference_finished.v1": 6,
     "crash_suspected.v1": 7,
     "cache_entry.v1": 8,
+    "usage_window.v1": 9,
+    "model_call_attempt.v1": 10,
+    "usage_recorded.v1": 11,
+    "provider_health.v1": 12,
+    "idempotency_claimed.v1": 13,
+    "control_requested.v1": 14,
 }
 """Ids that stored records carry: lines are added here, never changed."""
 

@@ -34,7 +34,16 @@ SPECS = packaged_topics()
 KNOWN = Known(
     services=services(),
     records=RECORDS,
-    without_dlq={Topic.RESULT_CHUNKS, Topic.USAGE_WINDOWS, Topic.CRASH_SUSPECTS},
+    without_dlq={
+        Topic.RESULT_CHUNKS,
+        Topic.USAGE_WINDOWS,
+        Topic.CRASH_SUSPECTS,
+        Topic.MODEL_CALL_ATTEMPTS,
+        Topic.USAGE_LEDGER,
+        Topic.PROVIDER_HEALTH,
+        Topic.IDEMPOTENCY_KEYS,
+        Topic.CONTROL,
+    },
 )
 UNSENT = {"cache_entry"}
 """Records that are kept elsewhere than on a topic."""
@@ -57,7 +66,7 @@ ENDS = {Topic.RESULT_CHUNKS, Topic.INFERENCE_RESULTS}
 
 def consumed(service: str) -> set[str]:
     """The topics that a service reads: its processor's, and what its runtime does by itself."""
-    own = {*PROCESSORS[service].CONSUMES}
+    own = {*PROCESSORS[service].CONSUMES, *getattr(PROCESSORS[service], "READS", ())}
     return own | ({Topic.CRASH_SUSPECTS} if service in ON_OUR_RUNTIME else set())
 
 
