@@ -133,6 +133,10 @@ class Reader(Protocol):
         """Stand at the first record with this timestamp or a later one (unix ms), or at the end."""
         ...
 
+    async def seek(self, partition: TopicPartition, offset: int) -> None:
+        """Stand at an offset; one that is out of range becomes the log's start."""
+        ...
+
     async def end_offsets(self) -> Mapping[TopicPartition, int]:
         """End of each partition: the offset its next record will get."""
         ...

@@ -47,6 +47,10 @@ class KafkaReader:
             raise Unavailable("kafka", repr(error)) from error
         self._consumer.seek(partition, offset)
 
+    async def seek(self, partition: TopicPartition, offset: int) -> None:
+        """Stand at an offset."""
+        self._consumer.seek(partition, offset)
+
     async def end_offsets(self) -> Mapping[TopicPartition, int]:
         """End of each partition."""
         try:

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from services.shared.domain.errors import MustStop
 from services.shared.ports.clock import Clock
+from services.shared.stream.assignments import AssignmentWatcher
 from services.shared.stream.client import Log
 from services.shared.stream.connecting import connected_producer, until_available
 from services.shared.stream.lanes import SlotPool
@@ -56,6 +57,7 @@ class Runtime:
         self.metrics.observe(in_flight=lambda: self.in_flight, lag=self.lag)
         self._is_running = False
         self._caution: Caution | None = None
+        self._watcher: AssignmentWatcher | None = None
 
     async def run(self) -> None:
         """Work until ``stopping`` is set and open records are finished.
@@ -79,7 +81,7 @@ class Runtime:
                 fence=self._fence,
                 on_fatal=self._give_up,
             )
-            tools = Tools(self._clock, self.metrics.registry, self._log, outbox, self.hold_lane)
+            tools = self._tools(outbox)
             process = await stack.enter_async_context(self._stage.build(tools))
             if await self._join(outbox, process, stack):
                 self._is_running = True
@@ -87,6 +89,20 @@ class Runtime:
                 await self._until_stopped(ticker)
                 self._is_running = False
             await self._leave()
+
+    def _tools(self, outbox: Outbox) -> Tools:
+        return Tools(
+            clock=self._clock,
+            registry=self.metrics.registry,
+            log=self._log,
+            outbox=outbox,
+            hold_lane=self.hold_lane,
+            watch=self._watch,
+            instance=self._stage.service if self._slot is None else self._slot.name,
+        )
+
+    def _watch(self, watcher: AssignmentWatcher) -> None:
+        self._watcher = watcher
 
     @property
     def is_alive(self) -> bool:
@@ -105,7 +121,13 @@ class Runtime:
     async def _join(self, outbox: Outbox, process: Process[Any], stack: AsyncExitStack) -> bool:
         """Join the groups of all topics; whether that came to an end before a stop."""
         caution = self._caution = await self._begin_caution(outbox)
-        shared = Shared(outbox=outbox, pool=self._pool, metrics=self.metrics, caution=caution)
+        shared = Shared(
+            outbox=outbox,
+            pool=self._pool,
+            metrics=self.metrics,
+            caution=caution,
+            watcher=self._watcher,
+        )
         for source in sources_of(self._stage):
             instance = None if self._slot is None else f"{self._slot.name}-p{source.lane}"
             consumer = self._log.consumer(

@@ -11,6 +11,7 @@ from services.shared.codec.records import RECORDS
 from services.shared.codec.topics import packaged_topics
 from services.shared.domain.topics import Topic
 from services.shared.ports.clock import Clock
+from services.shared.stream.assignments import AssignmentWatcher
 from services.shared.stream.client import Log
 from services.shared.stream.lanes import PoolLimits
 from services.shared.stream.loop import Process
@@ -27,6 +28,8 @@ class Tools(msgspec.Struct, frozen=True):
         log: To read topics with.
         outbox: To write records that belong to no record in work.
         hold_lane: Pauses (True) or resumes a lane of the stage, as ``(lane, is_held)``.
+        watch: Has an ``AssignmentWatcher`` told of every assignment.
+        instance: Name of this process among those of its service: its slot's, else the service's.
     """
 
     clock: Clock
@@ -34,6 +37,8 @@ class Tools(msgspec.Struct, frozen=True):
     log: Log
     outbox: Outbox
     hold_lane: Callable[[int, bool], None]
+    watch: Callable[[AssignmentWatcher], None]
+    instance: str
 
 
 Build = Callable[[Tools], AbstractAsyncContextManager[Process[Any]]]
