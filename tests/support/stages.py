@@ -8,7 +8,7 @@ await pipeline.run_until_quiet()
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from itertools import count
@@ -23,11 +23,9 @@ from services.cache_lookup.processor import CacheLookupProcessor, LookupMetrics
 from services.cache_lookup.producers import readmission
 from services.cache_writer.processor import CONSUMES as FINISHED
 from services.cache_writer.processor import CacheWriterProcessor, WriterMetrics
+from services.model_caller.__main__ import connected
 from services.model_caller.calls import Service
-from services.model_caller.decide import RetryBudget
-from services.model_caller.metrics import CallMetrics
 from services.model_caller.processor import ModelCallerProcessor
-from services.model_caller.serving import Tools as CallerTools
 from services.router.processor import CONSUMES as MISSED
 from services.router.processor import RouterMetrics, RouterProcessor
 from services.router.routing_table import RoutingTable
@@ -84,6 +82,10 @@ def configuration(**changes: Any) -> Configuration:
     return msgspec.structs.replace(plain, **changes)
 
 
+def _nothing(_place: str) -> None:
+    """A process that lives."""
+
+
 class Sink:
     """Keeps spans."""
 
@@ -112,6 +114,7 @@ class Stages:
         configuration: What they were started with.
         cache: The response cache.
         sink: Where spans go.
+        pass_by: Told which crash point a model caller passes.
     """
 
     def __init__(
@@ -124,9 +127,13 @@ class Stages:
         self.configuration = configuration
         self.cache = MemoryCache()
         self.sink = Sink()
+        self.pass_by: Callable[[str], None] = _nothing
         self._providers = providers
         self._batches = count(1)
         self._runs = count(1)
+
+    def _pass_by(self, place: str) -> None:
+        self.pass_by(place)
 
     def all(self) -> list[Stage]:
         """Every stage, in the order of the flow."""
@@ -194,16 +201,15 @@ class Stages:
                 name: Service(provider, _TIMEOUTS, asyncio.Semaphore(100))
                 for name, provider in self._providers.items()
             }
-            caller = CallerTools(
-                run=f"run-{next(self._runs)}",
-                services=services,
-                retries=self.configuration.retries,
-                budget=RetryBudget(ratio=self.configuration.retries.budget_ratio),
-                clock=tools.clock,
+            async with connected(
+                tools,
+                self.configuration,
+                services,
+                run=f"run{next(self._runs):09}",
                 jitter=lambda: 0.0,
-                metrics=CallMetrics(tools.registry),
-            )
-            yield ModelCallerProcessor(caller).process
+                pass_by=self._pass_by,
+            ) as caller:
+                yield ModelCallerProcessor(caller).process
 
         return Stage(service="model-caller", topics=BATCH_TOPICS, build=build)
 

@@ -57,3 +57,6 @@ def _die() -> None:
 
 crash_point: CrashPoint = crash_points(os.environ, die=_die)  # noqa: TID251  # no setting: a test's
 """Called with the name of a place that is passed."""
+
+is_armed = crash_point is not _nothing
+"""Whether this process is to die somewhere."""

@@ -98,7 +98,7 @@ class Runtime:
             outbox=outbox,
             hold_lane=self.hold_lane,
             watch=self._watch,
-            instance=self._stage.service if self._slot is None else self._slot.name,
+            slot=None if self._slot is None else self._slot.name,
         )
 
     def _watch(self, watcher: AssignmentWatcher) -> None:

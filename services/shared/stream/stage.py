@@ -29,7 +29,7 @@ class Tools(msgspec.Struct, frozen=True):
         outbox: To write records that belong to no record in work.
         hold_lane: Pauses (True) or resumes a lane of the stage, as ``(lane, is_held)``.
         watch: Has an ``AssignmentWatcher`` told of every assignment.
-        instance: Name of this process among those of its service: its slot's, else the service's.
+        slot: Name of the slot that this process holds; None = it holds none.
     """
 
     clock: Clock
@@ -38,7 +38,7 @@ class Tools(msgspec.Struct, frozen=True):
     outbox: Outbox
     hold_lane: Callable[[int, bool], None]
     watch: Callable[[AssignmentWatcher], None]
-    instance: str
+    slot: str | None
 
 
 Build = Callable[[Tools], AbstractAsyncContextManager[Process[Any]]]
