@@ -18,6 +18,7 @@ import msgspec
 
 from services.batcher.processor import CONSUMES as ROUTED
 from services.batcher.processor import BatcherProcessor, BatchMetrics
+from services.cache_lookup.joining import Joining
 from services.cache_lookup.processor import CONSUMES as REQUESTED
 from services.cache_lookup.processor import CacheLookupProcessor, LookupMetrics
 from services.cache_lookup.producers import readmission
@@ -49,6 +50,7 @@ from services.shared.domain.model_facts import ModelFacts
 from services.shared.domain.spans import Span
 from services.shared.domain.topics import BATCH_TOPICS, REQUEST_TOPICS
 from services.shared.stream.loop import Process
+from services.shared.stream.result_follower import following
 from services.shared.stream.shapes import each, polled, timed
 from services.shared.stream.stage import Stage, Tools
 from services.trace_exporter.processor import CONSUMES as ENDED
@@ -145,14 +147,18 @@ class Stages:
 
         @asynccontextmanager
         async def build(tools: Tools) -> AsyncIterator[Process[Any]]:
+            joining = Joining(clock=tools.clock, registry=tools.registry)
             processor = CacheLookupProcessor(
                 cache=self.cache,
+                joining=joining,
+                clock=tools.clock,
                 times=CacheTimes(self.configuration),
                 secret=SECRET,
                 readmit=readmission(self.configuration),
                 metrics=LookupMetrics(tools.registry),
             )
-            yield polled(processor.process, clock=tools.clock)
+            async with following(tools, joining, joining.tend):
+                yield processor.process
 
         return Stage(service="cache-lookup", topics=REQUESTED, build=build)
 

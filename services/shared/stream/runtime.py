@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from services.shared.domain.errors import MustStop
 from services.shared.ports.clock import Clock
-from services.shared.stream.client import Log
+from services.shared.stream.client import Log, TopicPartition
 from services.shared.stream.connecting import connected_producer, until_available
 from services.shared.stream.lanes import SlotPool
 from services.shared.stream.loop import ConsumerLoop, Process, Shared
@@ -79,7 +79,14 @@ class Runtime:
                 fence=self._fence,
                 on_fatal=self._give_up,
             )
-            tools = Tools(self._clock, self.metrics.registry, self._log, outbox, self.hold_lane)
+            tools = Tools(
+                self._clock,
+                self.metrics.registry,
+                self._log,
+                outbox,
+                self.hold_lane,
+                self.assignment,
+            )
             process = await stack.enter_async_context(self._stage.build(tools))
             if await self._join(outbox, process, stack):
                 self._is_running = True
@@ -180,6 +187,10 @@ class Runtime:
         for loop in self._loops:
             if loop.lane == lane:
                 loop.hold(is_held=is_held)
+
+    def assignment(self) -> frozenset[TopicPartition]:
+        """Partitions that it owns now."""
+        return frozenset().union(*(loop.consumer.assignment() for loop in self._loops))
 
     @property
     def in_flight(self) -> int:
