@@ -32,7 +32,7 @@ from services.model_caller.serving import Tools as CallerTools
 from services.router.processor import CONSUMES as MISSED
 from services.router.processor import RouterMetrics, RouterProcessor
 from services.router.routing_table import RoutingTable
-from services.shared.codec.headers import SIGNATURE, signature
+from services.shared.codec.headers import RETRY, SIGNATURE, signature
 from services.shared.codec.records import encode_record
 from services.shared.domain.cache_times import CacheTimes
 from services.shared.domain.configuration import (
@@ -248,10 +248,20 @@ def publish(
     request: InferenceRequested,
     *,
     partition: int | None = None,
+    retry: bool = False,
 ) -> int:
-    """Publish a request as a gateway of ours does: signed; returns its offset."""
+    """Publish a request as a gateway of ours does: signed; returns its offset.
+
+    Args:
+        pipeline: Where.
+        request: What.
+        partition: Explicit partition; None = by the fingerprint.
+        retry: Its client repeats what he gave up waiting for.
+    """
     value = encode_record(request)
     headers = [*default_headers(request, value), (SIGNATURE, signature(SECRET, value))]
+    if retry:
+        headers.append((RETRY, b"1"))
     topic = REQUEST_TOPICS[request.priority]
     key = (request.fingerprint or request.request_id).encode()
     return pipeline.pipe_raw(topic, value, key=key, headers=headers, partition=partition)
