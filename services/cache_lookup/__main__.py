@@ -30,6 +30,9 @@ SERVICE = "cache-lookup"
 _BEHIND_US = {Topic.CACHE_MISSES.value: "router", Topic.ROUTED_REQUESTS.value: "batcher"}
 """Groups of the stages after this one, by the shared topics that they read."""
 
+_DRAIN_S = 1.0
+"""Time of open records at shutdown: requests that wait for others are better delivered again."""
+
 
 def main() -> None:
     """Run the service."""
@@ -68,7 +71,8 @@ def main() -> None:
             await looking
         await backlog.stop()
 
-    run_stage(Stage(service=SERVICE, topics=CONSUMES, build=build), settings, clock=SystemClock())
+    stage = Stage(service=SERVICE, topics=CONSUMES, build=build, drain_s=_DRAIN_S)
+    run_stage(stage, settings, clock=SystemClock())
 
 
 if __name__ == "__main__":

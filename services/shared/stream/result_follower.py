@@ -33,6 +33,9 @@ HORIZON_MS = 120_000
 _OVERLAP_MS = 5_000
 """How far a second look goes back behind the start of the one before."""
 
+_SKEW_MS = 10_000
+"""How far the clocks of brokers and of stages may be apart: an end must not be missed for it."""
+
 
 class Listener(Protocol):
     """Wants to know how requests end."""
@@ -109,7 +112,7 @@ class ResultFollower:
         over = self._ended_meanwhile = set()
         missed: dict[bytes, CacheMissed] = {}
         try:
-            async for raw in self._read_back(Topic.INFERENCE_RESULTS, since_ms):
+            async for raw in self._read_back(Topic.INFERENCE_RESULTS, since_ms - _SKEW_MS):
                 over.add(raw.key or b"")
             async for raw in self._read_back(Topic.CACHE_MISSES, since_ms):
                 if raw.key is not None and raw.key not in over:
