@@ -296,8 +296,8 @@ def test_nobody_is_left_hanging_and_nothing_is_left_behind(steps: list[tuple[Any
                 story.ask(request, bypasses=bypasses, is_retry=is_retry)
             case ("end", number):
                 story.end(number)
-            case ("wait", ms):
-                story.wait(ms)
+            case _:
+                story.wait(step[1])
         story.check()
     story.wait(10_000_000)
     assert (story.waiting, story.flights.joined) == (set(), {})
