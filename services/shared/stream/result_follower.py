@@ -23,8 +23,12 @@ from services.shared.stream.stage import Tools
 
 _LOG = logging.getLogger(__name__)
 _POLL_S = 1.0
-_POLL_RECORDS = 500
+_FOLLOW_RECORDS = 2_000
+_LOOK_BACK_RECORDS = 200  # some ms, then others have their turn
 _UNHURRIED_S = 0.5
+_HURRIED_S = 0.01
+"""Rests between two polls: a poll costs a hundred times what a record in it costs."""
+
 _RETRY_S = 0.2
 _LOOK_EVERY_S = 1.0
 HORIZON_MS = 120_000
@@ -147,7 +151,7 @@ class ResultFollower:
 
     async def _hand_on(self, reader: Reader) -> None:
         try:
-            polled = await reader.poll(timeout_s=_POLL_S, max_records=_POLL_RECORDS)
+            polled = await reader.poll(timeout_s=_POLL_S, max_records=_FOLLOW_RECORDS)
         except Unavailable as error:
             _LOG.warning("results cannot be read", extra={"why": str(error)})
             await asyncio.sleep(_RETRY_S)
@@ -161,9 +165,11 @@ class ResultFollower:
                     await self._listener.ended(raw.key, raw.value)
 
     async def _rest(self) -> None:
-        """Let results gather while nobody waits for one."""
+        """Let results gather, for longer while nobody waits for one."""
         hurry = self._listener.is_anybody_waiting
-        if not hurry.is_set():
+        if hurry.is_set():
+            await asyncio.sleep(_HURRIED_S)
+        else:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_UNHURRIED_S):
                     await hurry.wait()
@@ -181,7 +187,7 @@ class ResultFollower:
                     if await reader.position(place) >= end:
                         del left[place]
                 if left:
-                    polled = await reader.poll(timeout_s=_POLL_S, max_records=_POLL_RECORDS)
+                    polled = await reader.poll(timeout_s=_POLL_S, max_records=_LOOK_BACK_RECORDS)
                     for raws in polled.values():
                         for raw in raws:
                             yield raw

@@ -179,8 +179,9 @@ async def test_it_looks_again_when_partitions_come(backend: LogBackend) -> None:
             looking.cancel()
 
 
-async def test_it_goes_on_after_an_outage(backend: LogBackend) -> None:
-    """Started while no broker answers, or in the middle: it waits."""
+async def test_it_goes_on_after_an_outage(stoppable_backend: LogBackend) -> None:
+    """It waits for the broker; what is written then is heard."""
+    backend = stoppable_backend
     await make_topics(backend)
     ears = Ears(*(request_id(number).encode() for number in (1, 2)))
     async with follower_of(backend, ears) as follower:
