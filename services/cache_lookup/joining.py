@@ -1,6 +1,7 @@
 """Lets identical requests share one call: what is done about the decisions of ``flights.py``."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Container, Iterable, Sequence
 
@@ -33,6 +34,7 @@ from services.shared.ports.work import OpenRecord
 
 _LOG = logging.getLogger(__name__)
 _TEND_EVERY_S = 0.25
+_INFORMED_WITHIN_S = 0.5
 _BREATH = 32
 """Joiners that are ended before others get their turn."""
 
@@ -57,10 +59,24 @@ class Joining:
         """Know of no flights, or of those that are given."""
         self.is_anybody_waiting = asyncio.Event()
         self._clock = clock
+        self._began_ms = clock.now_ms()
+        self._is_informed = asyncio.Event()
         self._flights: Flights[Requested] = Flights() if flights is None else flights
         self._metrics = JoinMetrics(registry, waiting=self._waiting_count)
 
     # -- requests --------------------------------------------------------------------------------
+
+    async def informed(self, records: Sequence[Requested]) -> None:
+        """Wait a moment for word of leaders of before, where records of before are at hand.
+
+        They were in work when an earlier process ended; to lead without need would cost a call.
+        """
+        if self._is_informed.is_set() or all(it.timestamp_ms >= self._began_ms for it in records):
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_INFORMED_WITHIN_S):
+                await self._is_informed.wait()
+        self._is_informed.set()
 
     def place(
         self,
@@ -141,6 +157,7 @@ class Joining:
             if not is_expired(miss.request, now_ms=now_ms):
                 bypasses = miss.cache.outcome == CacheOutcome.BYPASS
                 self._flights.lead(miss.request, bypasses=bypasses, now_ms=now_ms)
+        self._is_informed.set()
 
     async def tend(self) -> None:
         """Keep deadlines and forget what is over, until cancelled."""

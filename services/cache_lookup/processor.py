@@ -108,6 +108,7 @@ class CacheLookupProcessor:
         Args:
             works: The requests.
         """
+        await self._joining.informed(works)
         answers = await self._answers(works, self._clock.now_ms())
         for work, answer in zip(works, answers, strict=True):
             if isinstance(answer, Joiner):

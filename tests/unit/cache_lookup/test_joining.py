@@ -1,5 +1,6 @@
 """Single-flight in the look-up: records of those that wait, and their ends."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -399,6 +400,38 @@ async def test_a_leader_that_never_ends_is_given_up() -> None:
     lookup.clock.advance(0.001)
     await lookup.joining.tidy()
     assert topics(joiner) == [Topic.CACHE_MISSES]
+
+
+async def test_records_of_before_wait_for_word_of_leaders_of_before() -> None:
+    """A redelivered joiner meets its leader again, though its record comes first."""
+    lookup = Lookup()
+    joiner = RecordInWork(
+        same(2),
+        headers=signed(same(2)).headers,
+        topic="inference-requests-p0",
+        timestamp_ms=int(START_MS) - 1,
+    )
+    processing = asyncio.ensure_future(lookup.processor.process([joiner]))
+    await asyncio.sleep(0)
+    assert not processing.done()
+    lookup.joining.found([CacheMissed(request=same(1), cache=CacheEvidence())])
+    await processing
+    await lookup.end(1)
+    assert end_of(joiner).cache.source_request_id == request_id(1)
+
+
+async def test_word_that_never_comes_is_not_waited_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A call too many is better than a request that stands still; and that once."""
+    monkeypatch.setattr("services.cache_lookup.joining._INFORMED_WITHIN_S", 0.001)
+    lookup = Lookup()
+    for number in (1, 2):
+        record = signed(same(number, fingerprint=f"{number}" * 64))
+        record.timestamp_ms -= 1
+        await lookup.processor.process([record])
+        assert topics(record) == [Topic.CACHE_MISSES]
+        assert lookup.joining._is_informed.is_set()
 
 
 async def test_leaders_of_before_are_joined() -> None:

@@ -63,9 +63,11 @@ class Lookup:
         self.cache = MemoryCache()
         self.registry = CollectorRegistry()
         self.seen: list[int] = []
+        joining = Joining(clock=CLOCK, registry=self.registry)
+        joining.found([])
         self._processor = CacheLookupProcessor(
             cache=self.cache,
-            joining=Joining(clock=CLOCK, registry=self.registry),
+            joining=joining,
             clock=CLOCK,
             times=CacheTimes(configuration),
             secret=SECRET,
