@@ -18,6 +18,7 @@ import msgspec
 
 from services.batcher.processor import CONSUMES as ROUTED
 from services.batcher.processor import BatcherProcessor, BatchMetrics
+from services.cache_lookup.joining import Joining
 from services.cache_lookup.processor import CONSUMES as REQUESTED
 from services.cache_lookup.processor import CacheLookupProcessor, LookupMetrics
 from services.cache_lookup.producers import readmission
@@ -29,7 +30,7 @@ from services.model_caller.processor import ModelCallerProcessor
 from services.router.processor import CONSUMES as MISSED
 from services.router.processor import RouterMetrics, RouterProcessor
 from services.router.routing_table import RoutingTable
-from services.shared.codec.headers import SIGNATURE, signature
+from services.shared.codec.headers import RETRY, SIGNATURE, signature
 from services.shared.codec.records import encode_record
 from services.shared.domain.cache_times import CacheTimes
 from services.shared.domain.configuration import (
@@ -47,6 +48,7 @@ from services.shared.domain.model_facts import ModelFacts
 from services.shared.domain.spans import Span
 from services.shared.domain.topics import BATCH_TOPICS, REQUEST_TOPICS
 from services.shared.stream.loop import Process
+from services.shared.stream.result_follower import following
 from services.shared.stream.shapes import each, polled, timed
 from services.shared.stream.stage import Stage, Tools
 from services.trace_exporter.processor import CONSUMES as ENDED
@@ -152,14 +154,18 @@ class Stages:
 
         @asynccontextmanager
         async def build(tools: Tools) -> AsyncIterator[Process[Any]]:
+            joining = Joining(clock=tools.clock, registry=tools.registry)
             processor = CacheLookupProcessor(
                 cache=self.cache,
+                joining=joining,
+                clock=tools.clock,
                 times=CacheTimes(self.configuration),
                 secret=SECRET,
                 readmit=readmission(self.configuration),
                 metrics=LookupMetrics(tools.registry),
             )
-            yield polled(processor.process, clock=tools.clock)
+            async with following(tools, joining, joining.tend):
+                yield processor.process
 
         return Stage(service="cache-lookup", topics=REQUESTED, build=build)
 
@@ -248,10 +254,20 @@ def publish(
     request: InferenceRequested,
     *,
     partition: int | None = None,
+    retry: bool = False,
 ) -> int:
-    """Publish a request as a gateway of ours does: signed; returns its offset."""
+    """Publish a request as a gateway of ours does: signed; returns its offset.
+
+    Args:
+        pipeline: Where.
+        request: What.
+        partition: Explicit partition; None = by the fingerprint.
+        retry: Its client repeats what he gave up waiting for.
+    """
     value = encode_record(request)
     headers = [*default_headers(request, value), (SIGNATURE, signature(SECRET, value))]
+    if retry:
+        headers.append((RETRY, b"1"))
     topic = REQUEST_TOPICS[request.priority]
     key = (request.fingerprint or request.request_id).encode()
     return pipeline.pipe_raw(topic, value, key=key, headers=headers, partition=partition)

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from services.shared.domain.errors import MustStop
 from services.shared.ports.clock import Clock
 from services.shared.stream.assignments import AssignmentWatcher
-from services.shared.stream.client import Log
+from services.shared.stream.client import Log, TopicPartition
 from services.shared.stream.connecting import connected_producer, until_available
 from services.shared.stream.lanes import SlotPool
 from services.shared.stream.loop import ConsumerLoop, Process, Shared
@@ -99,6 +99,7 @@ class Runtime:
             hold_lane=self.hold_lane,
             watch=self._watch,
             slot=None if self._slot is None else self._slot.name,
+            assignment=self.assignment,
         )
 
     def _watch(self, watcher: AssignmentWatcher) -> None:
@@ -202,6 +203,10 @@ class Runtime:
         for loop in self._loops:
             if loop.lane == lane:
                 loop.hold(is_held=is_held)
+
+    def assignment(self) -> frozenset[TopicPartition]:
+        """Partitions that it owns now."""
+        return frozenset().union(*(loop.consumer.assignment() for loop in self._loops))
 
     @property
     def in_flight(self) -> int:
