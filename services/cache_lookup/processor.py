@@ -7,7 +7,6 @@ import msgspec
 from prometheus_client import CollectorRegistry, Counter
 
 from services.cache_lookup.decide import BYPASS, MISS, Hit, NoHit, is_expired, is_looked_up, judge
-from services.cache_lookup.replay import replayed_stream, whole_response
 from services.shared.codec.headers import is_signed
 from services.shared.codec.records import decode_record
 from services.shared.domain.cache_times import CacheTimes
@@ -25,6 +24,7 @@ from services.shared.domain.events import (
 )
 from services.shared.domain.evidence import cache_headers
 from services.shared.domain.ids import NO_REPLY
+from services.shared.domain.replay import replayed_stream, whole_response
 from services.shared.domain.terminal import (
     Answer,
     Journey,
@@ -232,10 +232,10 @@ def _hit(
     hops: tuple[Hop, ...],
     now_ms: float,
 ) -> Iterable[Emit]:
-    whole = whole_response(request, entry)
+    whole = whole_response(request, entry.response)
     if request.reply_partition != NO_REPLY:
         streams = request.stream and request.operation != Operation.EMBEDDINGS
-        payload = replayed_stream(request, entry) if streams else whole
+        payload = replayed_stream(request, entry.response) if streams else whole
         chunk = ResultChunk(
             request_id=request.request_id,
             attempt=0,
