@@ -3,6 +3,7 @@
 import msgspec
 
 from services.gateway.asgi import Request, Send, rendered_headers, send_error, send_whole
+from services.gateway.claims import REPLAYED_HEADER
 from services.gateway.desk import MS_PER_S, Desk
 from services.gateway.front_door.exchange import ClientGone
 from services.gateway.replies import Abandoned, Waiter
@@ -60,6 +61,7 @@ class Answering:
         self._desk = desk
         self._requested = requested
         self._started_ms = started_ms
+        self._is_replayed = False
 
     async def run(self) -> None:
         """Publish, wait, answer; ends at once when the client leaves, the pipeline goes on."""
@@ -77,12 +79,28 @@ class Answering:
         finally:
             self._desk.replies.forget(request_id)
 
+    async def run_attached(self, waiter: Waiter) -> None:
+        """Answer with what another request is answered; ends at once when the client leaves."""
+        self._is_replayed = True
+        exchange = self._request.exchange
+        if exchange is not None:
+            if exchange.is_gone:
+                return
+            exchange.on_gone = waiter.abandon
+        try:
+            await self._answer(waiter)
+        except (Abandoned, ClientGone):
+            self._count(*_GONE)
+
     async def _ask(self, waiter: Waiter) -> None:
         try:
             await self._desk.publisher.publish(self._requested)
         except Unavailable:
             await self._refuse(_UNRECORDED)
             return
+        await self._answer(waiter)
+
+    async def _answer(self, waiter: Waiter) -> None:
         if self._requested.stream:
             await self._stream(waiter)
         else:
@@ -167,6 +185,7 @@ class Answering:
         return {
             "x-request-id": self._requested.request_id,
             "openai-processing-ms": str(int(worked_ms)),
+            **({REPLAYED_HEADER: "true"} if self._is_replayed else {}),
             **(chunk.headers if chunk is not None else {}),
         }
 

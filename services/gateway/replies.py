@@ -105,6 +105,21 @@ class Waiter:
         self._chunks.clear()
         self._wake()
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything of the answer has come, an error included."""
+        return self._view.run is not None or self._is_over
+
+    async def peek(self, *, timeout_s: float) -> ResultChunk:
+        """The next chunk, which stays the next one.
+
+        Raises:
+            TimeoutError: None came in time.
+            Abandoned: Nobody wants it any more.
+        """
+        await self._wait(timeout_s)
+        return self._chunks[0]
+
     async def next(self, *, timeout_s: float) -> ResultChunk:
         """The next chunk.
 
@@ -112,15 +127,18 @@ class Waiter:
             TimeoutError: None came in time.
             Abandoned: Nobody wants it any more.
         """
+        await self._wait(timeout_s)
+        chunk = self._chunks.popleft()
+        self._waiting_bytes -= len(chunk.payload)
+        return chunk
+
+    async def _wait(self, timeout_s: float) -> None:
         if not self._chunks and not self._is_abandoned:
             self._arrived = asyncio.get_running_loop().create_future()
             async with asyncio.timeout(timeout_s):
                 await self._arrived
         if self._is_abandoned:
             raise Abandoned
-        chunk = self._chunks.popleft()
-        self._waiting_bytes -= len(chunk.payload)
-        return chunk
 
     def _is_full(self, chunk: ResultChunk) -> bool:
         waiting_bytes = self._waiting_bytes + len(chunk.payload)

@@ -27,6 +27,7 @@ from services.shared.domain.events import (
 from services.shared.domain.ids import RANDOM_BYTES, new_request_id
 from services.shared.domain.keys import SECRET_BYTES, key_hash, new_key
 from services.shared.domain.name_patterns import NamePatterns
+from tests.support.claims import FakeBook, idempotency_of
 from tests.support.fake_clock import START_MS, FakeClock, run_on_fake_time
 
 P = ParamSpec("P")
@@ -243,6 +244,9 @@ def desk_of(clock: FakeClock, publisher: FakePublisher) -> Desk:
         reply_partition=REPLY_PARTITION,
         clock=clock,
         metrics=InferenceMetrics(CollectorRegistry()),
+        idempotency=idempotency_of(
+            book=FakeBook(clock), finder=FakeFinder(), publisher=publisher, clock=clock
+        ),
     )
 
 

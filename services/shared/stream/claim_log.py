@@ -82,7 +82,7 @@ class ClaimLog:
         return holder
 
     async def follow(self) -> None:
-        """Read the claims back and follow them until cancelled; a broker that is away is awaited."""
+        """Read the claims back, then follow them, until cancelled; waits for a broker."""
         while True:
             reader = self._log.reader()
             try:
