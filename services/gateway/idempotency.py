@@ -187,7 +187,7 @@ class Idempotency:
         """Attach to a request; None = it ended without effect, and its key is free."""
         age_ms = self._clock.now_ms() - holder.claimed_at
         if age_ms < CHUNKS_FOR_MS:
-            attached = await self._follow(request, age_ms)
+            attached = await self._follow(request, holder)
             if attached is not None:
                 return attached
         finished = await self._finder.find_terminal(request.request_id)
@@ -200,14 +200,14 @@ class Idempotency:
             attached.watch = asyncio.create_task(self._await_terminal(attached))
         return attached
 
-    async def _follow(self, request: InferenceRequested, age_ms: float) -> Attached | None:
+    async def _follow(self, request: InferenceRequested, holder: Holder) -> Attached | None:
         """Follow the chunks of a request; None = they say nothing that its terminal does not."""
         waiter = self._streams.attach(request.request_id)
         attached = Attached(request, waiter, release=self._streams.detach)
         try:
             first = await waiter.peek(timeout_s=FIRST_CHUNK_S)
         except TimeoutError:
-            attached.watch = asyncio.create_task(self._await_first_chunk(attached, age_ms))
+            attached.watch = asyncio.create_task(self._await_first_chunk(attached, holder))
             return attached
         except BaseException:
             attached.release()
@@ -217,8 +217,9 @@ class Idempotency:
             return None
         return attached
 
-    async def _await_first_chunk(self, attached: Attached, age_ms: float) -> None:
+    async def _await_first_chunk(self, attached: Attached, holder: Holder) -> None:
         """Publish a request again of which nothing is seen in time."""
+        age_ms = self._clock.now_ms() - holder.claimed_at
         wait_ms = min(max(0.0, APPEARS_WITHIN_MS - age_ms), APPEARS_WITHIN_MS)
         await asyncio.sleep(wait_ms / MS_PER_S)
         if not attached.waiter.has_begun:

@@ -20,6 +20,7 @@ class FakeBook:
         claimed: What was claimed.
         is_away: Whether the log answers no more.
         is_full: Whether no more keys are to be claimed.
+        rival: Who is always quicker.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -27,6 +28,7 @@ class FakeBook:
         self.claimed: list[IdempotencyClaimed] = []
         self.is_away = False
         self.is_full = False
+        self.rival: Holder | None = None
         self._clock = clock
         self._claims = Claims()
 
@@ -41,7 +43,7 @@ class FakeBook:
         if self.is_away:
             raise Unavailable("kafka", "the test says so")
         self.claimed.append(claim)
-        return self._claims.apply(claim, at_ms=int(self._clock.now_ms()))
+        return self.rival or self._claims.apply(claim, at_ms=int(self._clock.now_ms()))
 
 
 class FakeStreams:

@@ -77,11 +77,9 @@ class Claims:
         return None if holder is None or _is_past(holder, now_ms) else holder
 
     def _forget(self, at_ms: int) -> None:
-        while self._holders:
-            key = next(iter(self._holders))
-            if not _is_past(self._holders[key], at_ms):
-                return
-            del self._holders[key]
+        # The claim of this moment is the last one and stays, so there always is a first one.
+        while _is_past(self._holders[oldest := next(iter(self._holders))], at_ms):
+            del self._holders[oldest]
 
 
 def _is_past(holder: Holder, now_ms: float) -> bool:
