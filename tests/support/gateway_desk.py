@@ -109,10 +109,13 @@ class FakeFinder:
         self.terminal = terminal
         self.miss = miss
         self.asked: list[str] = []
+        self.is_away = False
 
     async def find_terminal(self, request_id: str) -> InferenceFinished | None:
         """The terminal record."""
         self.asked.append(request_id)
+        if self.is_away:
+            raise Unavailable("kafka", "the test says so")
         return self.terminal
 
     async def find_miss(self, _request_id: str) -> CacheMissed | None:

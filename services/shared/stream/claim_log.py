@@ -54,6 +54,11 @@ class ClaimLog:
         return sum(map(len, self._partitions))
 
     @property
+    def is_read(self) -> bool:
+        """Whether the claims of the last day are known."""
+        return self._is_read
+
+    @property
     def is_full(self) -> bool:
         """Whether so many keys are held that no more are to be claimed."""
         return len(self) >= self._max_keys
