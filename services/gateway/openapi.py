@@ -42,6 +42,10 @@ def openapi_document() -> dict[str, Any]:
             "/v1/requests/{id}": _get(
                 "retrieveRequest", "State and answer of a request.", schemas.REQUEST, "id"
             ),
+            "/v1/requests/{id}/events": _events(
+                "followRequest", "The events of a streamed request, from its first or any on."
+            ),
+            "/v1/requests/{id}/cancel": _cancel("cancelRequest", "End a running request."),
             "/livez": _probe("livez", "The process turns.", "text/plain"),
             "/readyz": _probe("readyz", "Requests can be accepted.", "text/plain"),
             "/health": _probe("health", "Each component.", JSON),
@@ -92,6 +96,42 @@ def _get(name: str, summary: str, answered: Schema, parameter: str = "") -> Sche
             {"name": parameter, "in": "path", "required": True, "schema": {"type": "string"}}
         ]
     return {"get": operation}
+
+
+_ID = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+def _events(name: str, summary: str) -> Schema:
+    cursor = {
+        "required": False,
+        "schema": {"type": "string"},
+        "description": "The last id that was got, or how many events were.",
+    }
+    parameters = [
+        _ID,
+        {"name": "Last-Event-ID", "in": "header", **cursor},
+        {"name": "starting_after", "in": "query", **cursor},
+    ]
+    return {
+        "get": {
+            "operationId": name,
+            "summary": summary,
+            "parameters": parameters,
+            "responses": _responses({"text/event-stream": {"schema": {"type": "string"}}}),
+        }
+    }
+
+
+def _cancel(name: str, summary: str) -> Schema:
+    answered = _responses({JSON: {"schema": schemas.REQUEST}})
+    return {
+        "post": {
+            "operationId": name,
+            "summary": summary,
+            "parameters": [_ID],
+            "responses": {**answered, "202": answered["200"]},
+        }
+    }
 
 
 def _responses(answers: Schema) -> Schema:

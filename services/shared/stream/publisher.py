@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from services.shared.codec.headers import (
     CRC32C,
+    RETRY,
     SIGNATURE,
     checksum,
     headers_of_request,
@@ -52,7 +53,7 @@ class KafkaRequestPublisher:
         self._is_failing = False
         self._next_try_s = 0.0
 
-    async def publish(self, request: InferenceRequested) -> None:
+    async def publish(self, request: InferenceRequested, *, is_retry: bool = False) -> None:
         """Return once the log has the request."""
         if self._is_failing:
             now_s = self._clock.monotonic_s()
@@ -63,6 +64,8 @@ class KafkaRequestPublisher:
         value = encode_record(request)
         headers = headers_of_request(request)
         headers += [(CRC32C, checksum(value)), (SIGNATURE, signature(self._secret, value))]
+        if is_retry:
+            headers.append((RETRY, b"1"))
         try:
             async with asyncio.timeout(ACKNOWLEDGE_WITHIN_S):
                 acknowledged = await self._producer.send(
