@@ -7,14 +7,22 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from services.gateway.idempotency import Idempotency
 from services.gateway.replies import Replies
+from services.gateway.streams import Streams
 from services.shared.domain.admission.limits import Limits
 from services.shared.domain.configuration import Model, VirtualKey
 from services.shared.domain.name_patterns import NamePatterns
 from services.shared.ports.clock import Clock
+from services.shared.ports.control_publisher import ControlPublisher
 from services.shared.ports.request_publisher import RequestPublisher
 from services.shared.telemetry.metrics import latency_histogram
 
 MS_PER_S = 1000
+CANCEL = "cancel"
+"""The one action that a control record asks for."""
+
+ASKED = "asked"
+CLIENT_GONE = "client_gone"
+"""Why a request is to be cancelled: somebody said so, or nobody waits for it."""
 
 
 class InferenceMetrics:
@@ -47,7 +55,9 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         publisher: The way into the pipeline.
+        controls: The way to those who run requests.
         replies: Where answers arrive.
+        streams: Where the answers of any request are followed.
         keys: Virtual keys by id.
         models: Models as callers see them.
         limits: What a request may ask for.
@@ -58,7 +68,9 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     publisher: RequestPublisher
+    controls: ControlPublisher
     replies: Replies
+    streams: Streams
     keys: Mapping[str, VirtualKey]
     models: NamePatterns[Model]
     limits: Limits

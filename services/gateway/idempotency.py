@@ -15,10 +15,10 @@ from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from services.gateway.claims import Others, Own, frees_key, says_no_effect, standing, stored_chunk
-from services.gateway.replies import Waiter
+from services.gateway.waiter import Waiter
 from services.shared.domain.claims import Holder, claim_fingerprint, key_hash
 from services.shared.domain.errors import PublicError, Unavailable
 from services.shared.domain.events import IdempotencyClaimed, InferenceFinished, InferenceRequested
@@ -71,8 +71,19 @@ class Streams(Protocol):
 class IdempotencyMetrics:
     """What became of requests with a key."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        """Register the metrics."""
+    def __init__(self, registry: CollectorRegistry, *, keys_held: Callable[[], float]) -> None:
+        """Register the metrics.
+
+        Args:
+            registry: Where to.
+            keys_held: Says how many keys this process knows the holders of.
+        """
+        held = Gauge(
+            "millrace_idempotency_keys_held",
+            "Idempotency keys whose holders are known.",
+            registry=registry,
+        )
+        held.set_function(keys_held)
         self.requests = Counter(
             "millrace_idempotent_requests",
             "Requests with an Idempotency-Key by what became of them: claimed, replayed or an "

@@ -3,7 +3,7 @@
 from prometheus_client import CollectorRegistry
 
 from services.gateway.idempotency import Idempotency, IdempotencyMetrics
-from services.gateway.replies import Waiter
+from services.gateway.waiter import Waiter
 from services.shared.domain.claims import Claims, Holder
 from services.shared.domain.errors import Unavailable
 from services.shared.domain.events import IdempotencyClaimed, ResultChunk
@@ -100,5 +100,5 @@ def idempotency_of(
         finder=finder,
         publisher=publisher,
         clock=clock,
-        metrics=IdempotencyMetrics(CollectorRegistry()),
+        metrics=IdempotencyMetrics(CollectorRegistry(), keys_held=lambda: 0),
     )

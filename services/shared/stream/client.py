@@ -133,6 +133,10 @@ class Reader(Protocol):
         """Stand at the first record with this timestamp or a later one (unix ms), or at the end."""
         ...
 
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        """Stand at an offset; where it is no longer kept, at the first that is."""
+        ...
+
     async def end_offsets(self) -> Mapping[TopicPartition, int]:
         """End of each partition: the offset its next record will get."""
         ...

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from services.shared.codec.headers import (
     CRC32C,
+    RETRY,
     SIGNATURE,
     checksum,
     headers_of_request,
@@ -48,13 +49,15 @@ class KafkaRequestPublisher:
         self._on_outcome = on_outcome
         self._probing = Probing(clock)
 
-    async def publish(self, request: InferenceRequested) -> None:
+    async def publish(self, request: InferenceRequested, *, is_retry: bool = False) -> None:
         """Return once the log has the request."""
         self._probing.check()
         topic = REQUEST_TOPICS[request.priority]
         value = encode_record(request)
         headers = headers_of_request(request)
         headers += [(CRC32C, checksum(value)), (SIGNATURE, signature(self._secret, value))]
+        if is_retry:
+            headers.append((RETRY, b"1"))
         try:
             async with asyncio.timeout(ACKNOWLEDGE_WITHIN_S):
                 acknowledged = await self._producer.send(
