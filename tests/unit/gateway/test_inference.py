@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from services.gateway.event_stream import GRACE_MS, HEADERS_WITHIN_S, KEEP_ALIVE_S
 from services.gateway.asgi import Request, Send
 from services.gateway.desk import Desk
+from services.gateway.event_stream import GRACE_MS, HEADERS_WITHIN_S, KEEP_ALIVE_S
 from services.gateway.front_door.exchange import ClientGone
 from services.gateway.inference import inference
 from services.gateway.sse import DONE, KEEP_ALIVE
