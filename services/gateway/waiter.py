@@ -173,7 +173,7 @@ class Waiter:
         else:
             self._is_own_live = True
         if self.is_live and not self._is_over:
-            if self._after is not None:
+            if self._after is not None and self.facts is not None:  # else none of it is kept
                 self.end(_FOREIGN)
             elif self._has_rival:
                 self._expect_end_soon()
