@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 
-from services.cache_lookup.replay import replayed_stream, whole_response
 from services.shared.domain.emit import Emit
 from services.shared.domain.errors import PublicError
 from services.shared.domain.events import (
@@ -22,6 +21,7 @@ from services.shared.domain.events import (
 from services.shared.domain.evidence import cache_headers
 from services.shared.domain.ids import NO_REPLY
 from services.shared.domain.money import Usage
+from services.shared.domain.replay import replayed_stream, whole_response
 from services.shared.domain.terminal import (
     Answer,
     Journey,
@@ -58,7 +58,7 @@ def hit(
 
     What it saved in money is not known: an entry has no price.
     """
-    whole = whole_response(request, entry)
+    whole = whole_response(request, entry.response)
     if request.reply_partition != NO_REPLY:
         yield _answer_chunk(request, entry, whole, evidence)
     yield _row(request, UsageKind.HIT, source=entry.request_id, usage=entry.usage, at_ms=now_ms)
@@ -100,7 +100,7 @@ def shared(
         now_ms: Unix ms.
     """
     entry = _as_entry(leader)
-    whole = whole_response(request, entry)
+    whole = whole_response(request, entry.response)
     evidence = evidence_of_join(leader.request_id)
     if request.reply_partition != NO_REPLY and not follows:
         yield _answer_chunk(request, entry, whole, evidence)
@@ -164,7 +164,7 @@ def _answer_chunk(
         attempt=0,
         seq=0,
         kind=ChunkKind.END.value,
-        payload=replayed_stream(request, entry) if streams else whole,
+        payload=replayed_stream(request, entry.response) if streams else whole,
         headers=cache_headers(evidence),
     )
     return chunk_emit(request, chunk)

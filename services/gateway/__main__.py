@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, suppress
 
 import uvloop
@@ -16,10 +16,12 @@ from services.gateway.front_door.door import FrontDoor
 from services.gateway.front_door.limits import FrontDoorLimits
 from services.gateway.front_door.server import ServerHooks, serve, stop_on_signals
 from services.gateway.health_api import HealthApi
+from services.gateway.idempotency import Idempotency, IdempotencyMetrics
 from services.gateway.refusal_metrics import RefusalMetrics
 from services.gateway.replies import Replies
 from services.gateway.routes import routes
 from services.gateway.settings import GatewaySettings
+from services.gateway.streams import Streams
 from services.shared.adapters.environment import (
     configuration_from_environment,
     process_environment,
@@ -34,10 +36,15 @@ from services.shared.domain.errors import InvalidConfiguration, PublicError
 from services.shared.domain.ids import RANDOM_BYTES, new_request_id
 from services.shared.domain.name_patterns import NamePatterns
 from services.shared.domain.topics import Topic
+from services.shared.ports.chunk_log import ChunkRecord
 from services.shared.ports.clock import Clock
+from services.shared.stream.chunk_log import KafkaChunkLog
 from services.shared.stream.chunk_reader import follow
+from services.shared.stream.claim_log import ClaimLog
+from services.shared.stream.client import Producer, Reader, TopicPartition
 from services.shared.stream.collector import settle_garbage_collector
 from services.shared.stream.connecting import connected_producer, opened_replies, watch
+from services.shared.stream.control_publisher import KafkaControlPublisher
 from services.shared.stream.kafka_log import KafkaLog
 from services.shared.stream.publisher import KafkaRequestPublisher
 from services.shared.stream.record_finder import KafkaRecordFinder
@@ -96,29 +103,70 @@ async def _run(  # wiring, one statement a part
         if reader is None:
             return
         stack.push_async_callback(reader.stop)
-        replies = Replies()
+        streams = await _streams(log, producer, reader, own_partition=reply_partition)
+        stack.push_async_callback(streams.close)
+        replies = Replies(lead=streams.lead)
         health = _LogHealth()
-        for work in (follow(reader, replies.deliver), watch(reader, health.note)):
-            task = asyncio.create_task(work)
-            task.add_done_callback(lambda _: stop.set())  # without them nobody would be answered
-            stack.push_async_callback(_ended, task)
+        arrivals = follow(reader, _to_both(replies, streams))
+        claims = ClaimLog(log, producer, clock=clock)
+        for work in (arrivals, watch(reader, health.note), claims.follow()):
+            _keep_running(work, stack=stack, stop=stop)
+        publisher = KafkaRequestPublisher(
+            producer, secret=secret, clock=clock, on_outcome=health.note
+        )
+        finder = KafkaRecordFinder(log, producer)
         desk = Desk(
-            publisher=KafkaRequestPublisher(
-                producer, secret=secret, clock=clock, on_outcome=health.note
-            ),
+            publisher=publisher,
+            controls=KafkaControlPublisher(producer),
             replies=replies,
+            streams=streams,
             keys={key.id: key for key in configuration.keys},
             models=NamePatterns(configuration.models),
             limits=limits_from_configuration(configuration.limits),
             reply_partition=reply_partition,
             clock=clock,
             metrics=InferenceMetrics(registry),
+            idempotency=Idempotency(
+                book=claims,
+                streams=streams,
+                finder=finder,
+                publisher=publisher,
+                clock=clock,
+                metrics=IdempotencyMetrics(registry, keys_held=lambda: len(claims)),
+            ),
         )
         health_api = HealthApi(registry=registry, checks={"kafka": lambda: health.why})
-        finder = KafkaRecordFinder(log, producer)
         table = routes(desk, models=configuration.models, finder=finder, health=health_api)
         _serve_own_probes(settings, registry, health_api)
         await _serve(settings, table, desk, health_api, registry=registry, stop=stop)
+
+
+def _keep_running(
+    work: Coroutine[None, None, None], *, stack: AsyncExitStack, stop: asyncio.Event
+) -> None:
+    task = asyncio.create_task(work)
+    task.add_done_callback(lambda _: stop.set())  # without it nobody would be answered
+    stack.push_async_callback(_ended, task)
+
+
+def _to_both(replies: Replies, streams: Streams) -> Callable[[ChunkRecord], None]:
+    def deliver(record: ChunkRecord) -> None:
+        replies.deliver(record)
+        streams.deliver(record)
+
+    return deliver
+
+
+async def _streams(
+    log: KafkaLog, producer: Producer, reader: Reader, *, own_partition: int
+) -> Streams:
+    where = TopicPartition(Topic.RESULT_CHUNKS, own_partition)
+    count = producer.partition_count(Topic.RESULT_CHUNKS)
+    return Streams(
+        KafkaChunkLog(log, partition_count=count),
+        own_partition=own_partition,
+        live_from=await reader.position(where),
+    )
 
 
 def _serve_own_probes(
@@ -148,6 +196,8 @@ async def _serve(  # noqa: PLR0913  # everything comes together here
     registry.register(RefusalMetrics(door))
     in_flight = Gauge("millrace_in_flight_records", "Requests being answered.", registry=registry)
     in_flight.set_function(lambda: desk.replies.count)
+    followed = Gauge("millrace_followed_streams", "Streams being followed.", registry=registry)
+    followed.set_function(lambda: desk.streams.count)
     settle_garbage_collector()
     await serve(
         GatewayApp(table, new_request_id=new_id),
@@ -157,9 +207,14 @@ async def _serve(  # noqa: PLR0913  # everything comes together here
         hooks=ServerHooks(
             on_ready=_say_where,
             on_shutdown=health_api.leave,
-            on_drain_over=lambda: desk.replies.end_all(_LEAVING),
+            on_drain_over=lambda: _end_all(desk),
         ),
     )
+
+
+def _end_all(desk: Desk) -> None:
+    desk.replies.end_all(_LEAVING)
+    desk.streams.end_all(_LEAVING)
 
 
 async def _ended(task: "asyncio.Task[None]") -> None:

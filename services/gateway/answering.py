@@ -1,37 +1,36 @@
 """From an accepted request to the end of its answer: publish, wait, answer."""
 
-import msgspec
+import logging
 
 from services.gateway.asgi import Request, Send, rendered_headers, send_error, send_whole
-from services.gateway.desk import MS_PER_S, Desk
+from services.gateway.claims import HEADER, REPLAYED_HEADER
+from services.gateway.desk import CANCEL, CLIENT_GONE, MS_PER_S, Desk
+from services.gateway.event_stream import (
+    GRACE_MS,
+    HEADERS_WITHIN_S,
+    LATE,
+    EventStream,
+    code_of,
+)
 from services.gateway.front_door.exchange import ClientGone
-from services.gateway.replies import Abandoned, Waiter
-from services.gateway.sse import DONE, KEEP_ALIVE, error_event, events
+from services.gateway.waiter import Abandoned, Waiter
+from services.shared.domain.configuration import WhenClientLeaves
 from services.shared.domain.errors import PublicError, Unavailable
-from services.shared.domain.events import ChunkKind, InferenceRequested, ResultChunk
-
-KEEP_ALIVE_S = 15.0
-HEADERS_WITHIN_S = 10.0
-"""A stream's headers are sent by then, output or not; errors after that come inside the stream."""
-
-GRACE_MS = 2_000
-"""How long after a deadline the stages may still say themselves that it passed."""
+from services.shared.domain.events import (
+    ChunkKind,
+    ControlRequested,
+    InferenceRequested,
+    ResultChunk,
+)
 
 KAFKA_RETRY_MS = 2_000
+_MAX_COUNT_DIGITS = 9
+_LOG = logging.getLogger(__name__)
 _GONE = (499, "client_gone")  # a status for counting only: nobody is left to send it to
-_LATE = PublicError(
-    code="deadline_exceeded",
-    message="No answer came before the request's deadline. Allow it more time, or ask again later.",
-)
 _UNRECORDED = PublicError(
     code="upstream_unavailable",
     message="The request could not be recorded. Try again in a moment.",
     retry_after_ms=KAFKA_RETRY_MS,
-)
-_STREAM_HEADERS = (
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-cache"),
-    (b"x-accel-buffering", b"no"),
 )
 
 
@@ -60,9 +59,12 @@ class Answering:
         self._desk = desk
         self._requested = requested
         self._started_ms = started_ms
+        self._is_replayed = False
+        self._is_resumable = is_resumable(request)
+        self._events = EventStream(send, with_ids=self._is_resumable)
 
     async def run(self) -> None:
-        """Publish, wait, answer; ends at once when the client leaves, the pipeline goes on."""
+        """Publish, wait, answer; ends at once when the client leaves, as its key's policy says."""
         request_id = self._requested.request_id
         exchange = self._request.exchange
         if exchange is not None and exchange.is_gone:
@@ -74,25 +76,67 @@ class Answering:
             await self._ask(waiter)
         except (Abandoned, ClientGone):
             self._count(*_GONE)
+            await self._cancel_unless_wanted()
         finally:
             self._desk.replies.forget(request_id)
 
+    async def run_attached(self, waiter: Waiter) -> None:
+        """Answer with what another request is answered; ends at once when the client leaves."""
+        self._is_replayed = True
+        exchange = self._request.exchange
+        if exchange is not None:
+            if exchange.is_gone:
+                return
+            exchange.on_gone = waiter.abandon
+        try:
+            await self._answer(waiter)
+        except (Abandoned, ClientGone):
+            self._count(*_GONE)
+
     async def _ask(self, waiter: Waiter) -> None:
         try:
-            await self._desk.publisher.publish(self._requested)
+            await self._desk.publisher.publish(self._requested, is_retry=self._is_retry())
         except Unavailable:
             await self._refuse(_UNRECORDED)
             return
+        await self._answer(waiter)
+
+    async def _answer(self, waiter: Waiter) -> None:
         if self._requested.stream:
             await self._stream(waiter)
         else:
             await self._whole(waiter)
 
+    def _is_retry(self) -> bool:
+        """Whether the client asks again for what it gave up waiting for, and may get that."""
+        count = self._request.header(b"x-stainless-retry-count")
+        key = self._desk.keys[self._requested.key_id]
+        is_number = count.isascii() and count.isdigit() and len(count) <= _MAX_COUNT_DIGITS
+        return key.attach_retries and is_number and int(count) >= 1
+
+    async def _cancel_unless_wanted(self) -> None:
+        """End what nobody waits for any more, where its key says so and nobody may come back."""
+        key = self._desk.keys[self._requested.key_id]
+        may_come_back = self._is_resumable or HEADER in self._request.headers
+        if may_come_back or key.when_client_leaves == WhenClientLeaves.FINISH:
+            return
+        control = ControlRequested(
+            action=CANCEL,
+            request_id=self._requested.request_id,
+            tenant=self._requested.tenant,
+            at=int(self._desk.clock.now_ms()),
+            reason=CLIENT_GONE,
+        )
+        try:
+            await self._desk.controls.publish(control)
+        except Unavailable as error:
+            _LOG.warning("cannot cancel what nobody waits for", extra={"why": str(error)})
+
     async def _whole(self, waiter: Waiter) -> None:
         try:
             chunk = await waiter.next(timeout_s=self._remaining_s())
         except TimeoutError:
-            await self._refuse(_LATE)
+            await self._refuse(LATE)
         else:
             await self._send_document(chunk)
 
@@ -101,7 +145,7 @@ class Answering:
         await send_error(self._send, error, request_id=self._requested.request_id)
 
     async def _send_document(self, chunk: ResultChunk) -> None:
-        self._count(chunk.status, _code_of(chunk))
+        self._count(chunk.status, code_of(chunk))
         await send_whole(
             self._send,
             chunk.payload,
@@ -117,41 +161,11 @@ class Answering:
         if chunk is not None and chunk.kind == ChunkKind.ERROR:
             await self._send_document(chunk)  # nothing was sent yet: an ordinary error answer
             return
-        await self._send(
-            {
-                "type": "http.response.start",
-                "status": 200,
-                "headers": [*_STREAM_HEADERS, *rendered_headers(self._headers(chunk))],
-            }
+        await self._events.begin(self._headers(chunk))
+        code = await self._events.run(
+            waiter, chunk, remaining_s=self._remaining_s, on_output=self._note_first_output
         )
-        self._count(200, await self._events(waiter, chunk))
-
-    async def _events(self, waiter: Waiter, chunk: ResultChunk | None) -> str:
-        """Send the events of a stream; returns the code of the error that ended it, or nothing."""
-        has_output = False
-        while True:
-            if chunk is not None:
-                if chunk.kind == ChunkKind.ERROR:
-                    await self._write(events(chunk.payload), more=False)
-                    return _code_of(chunk)
-                if not has_output:
-                    has_output = True
-                    self._note_first_output()
-                if chunk.kind == ChunkKind.END:
-                    await self._write(events(chunk.payload) + DONE, more=False)
-                    return ""
-                await self._write(events(chunk.payload), more=True)
-            try:
-                chunk = await waiter.next(timeout_s=min(KEEP_ALIVE_S, self._remaining_s()))
-            except TimeoutError:
-                chunk = None
-                if self._remaining_s() <= 0:
-                    await self._write(error_event(_LATE), more=False)
-                    return _LATE.code
-                await self._write(KEEP_ALIVE, more=True)
-
-    async def _write(self, body: bytes, *, more: bool) -> None:
-        await self._send({"type": "http.response.body", "body": body, "more_body": more})
+        self._count(200, code)
 
     def _note_first_output(self) -> None:
         self._desk.metrics.first_token.labels(self._requested.operation).observe(
@@ -167,6 +181,7 @@ class Answering:
         return {
             "x-request-id": self._requested.request_id,
             "openai-processing-ms": str(int(worked_ms)),
+            **({REPLAYED_HEADER: "true"} if self._is_replayed else {}),
             **(chunk.headers if chunk is not None else {}),
         }
 
@@ -178,11 +193,7 @@ class Answering:
         )
 
 
-def _code_of(chunk: ResultChunk) -> str:
-    if chunk.kind != ChunkKind.ERROR:
-        return ""
-    try:
-        code = msgspec.json.decode(chunk.payload)["error"]["code"]
-    except (msgspec.DecodeError, KeyError, TypeError):
-        return "unknown"
-    return str(code)
+def is_resumable(request: Request) -> bool:
+    """Whether a client wants to be able to go on where its stream was cut."""
+    wanted = request.header(b"x-millrace-resumable").strip().lower() == "true"
+    return wanted or b"last-event-id" in request.headers

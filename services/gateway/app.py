@@ -18,11 +18,12 @@ class Routes(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         exact: By whole path.
-        below: By path up to and with a final slash; all that follows is one parameter.
+        templates: By path with one parameter in braces, which may hold slashes; the first that
+            fits is taken.
     """
 
     exact: Mapping[str, Mapping[str, Handler]]
-    below: Mapping[str, Mapping[str, Handler]]
+    templates: Mapping[str, Mapping[str, Handler]]
 
 
 class GatewayApp:
@@ -30,7 +31,11 @@ class GatewayApp:
 
     def __init__(self, routes: Routes, *, new_request_id: Callable[[], str]) -> None:
         """Use a route table."""
-        self._routes = routes
+        self._exact = routes.exact
+        self._templates = [
+            (template.partition("{")[0], template.partition("}")[2], handlers)
+            for template, handlers in routes.templates.items()
+        ]
         self._new_request_id = new_request_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -61,12 +66,13 @@ class GatewayApp:
 
     def _find(self, request: Request) -> Mapping[str, Handler] | None:
         path = request.scope["path"]
-        handlers = self._routes.exact.get(path)
+        handlers = self._exact.get(path)
         if handlers is not None:
             return handlers
-        for parent, handlers in self._routes.below.items():
-            if path.startswith(parent) and 0 < len(path) - len(parent) <= _MAX_PARAMETER:
-                request.parameters = (unquote(path[len(parent) :]),)
+        for before, behind, handlers in self._templates:
+            size = len(path) - len(before) - len(behind)
+            if 0 < size <= _MAX_PARAMETER and path.startswith(before) and path.endswith(behind):
+                request.parameters = (unquote(path[len(before) : len(before) + size]),)
                 return handlers
         return None
 

@@ -1,9 +1,11 @@
-"""Who may ask, and which chunks are the answer."""
+"""Who may ask, which chunks are the answer, and where a reader goes on."""
 
 from collections.abc import Mapping
+from urllib.parse import parse_qs
 
 import msgspec
 
+from services.gateway.sse import EventId, event_id_from_text
 from services.shared.domain.configuration import VirtualKey
 from services.shared.domain.errors import PublicError
 from services.shared.domain.events import ChunkKind, ResultChunk
@@ -17,6 +19,16 @@ INVALID_KEY = PublicError(
         "stack keeps one in its data folder, in 'dev-key'."
     ),
 )
+
+BAD_CURSOR = PublicError(
+    code="invalid_cursor",
+    message=(
+        "'Last-Event-ID' and 'starting_after' take the last 'id:' that you got of this stream, or "
+        "the number of events that you have read."
+    ),
+    param="starting_after",
+)
+_MAX_COUNT_DIGITS = 9
 
 
 def authenticate(
@@ -47,6 +59,23 @@ def authenticate(
     return key
 
 
+def read_cursor(last_event_id: str, query: str) -> EventId | int | PublicError:
+    """Where a client wants its stream to go on.
+
+    Args:
+        last_event_id: The header of that name, which comes first; empty = none.
+        query: The query string, which may name the same as ``starting_after``.
+
+    Returns:
+        The last event that the client has, or how many events it has; 0 = none.
+    """
+    values = parse_qs(query, keep_blank_values=True).get("starting_after", [])
+    cursor = last_event_id or (values[0] if values else "0")
+    if len(cursor) <= _MAX_COUNT_DIGITS and cursor.isascii() and cursor.isdigit():
+        return int(cursor)
+    return event_id_from_text(cursor) or BAD_CURSOR
+
+
 class View(msgspec.Struct):
     """What of a request's chunks has been taken for the answer.
 
@@ -54,11 +83,15 @@ class View(msgspec.Struct):
         run: The run that is the stream; None = none yet.
         attempt: The attempt that is the stream.
         next_seq: The chunk that has to come next.
+        leader: The request whose chunks are the answer, where this one joined it; empty = its own.
+        has_leader_failed: The leader ended in an error before it said anything.
     """
 
     run: str | None = None
     attempt: int = 0
     next_seq: int = 0
+    leader: str = ""
+    has_leader_failed: bool = False
 
 
 class Take(msgspec.Struct, frozen=True):
@@ -67,8 +100,8 @@ class Take(msgspec.Struct, frozen=True):
     is_last: bool
 
 
-class Repeated(msgspec.Struct, frozen=True):
-    """The chunk was taken before."""
+class Pass(msgspec.Struct, frozen=True):
+    """The chunk says nothing new: it was taken before, or does not count."""
 
 
 class Rival(msgspec.Struct, frozen=True):
@@ -79,21 +112,50 @@ class Gap(msgspec.Struct, frozen=True):
     """Chunks are missing: the stream cannot go on."""
 
 
-def accept(view: View, chunk: ResultChunk) -> Take | Repeated | Rival | Gap:
+Verdict = Take | Pass | Rival | Gap
+
+
+def accept(view: View, chunk: ResultChunk) -> Verdict:
     """Take the next chunk of the answer; in log order, the first attempt with output is it.
+
+    An error of whatever attempt ends the answer: only who is entitled to end a request writes one.
+    A request that joined another one gets that one's chunks, until it has its own to go on with.
 
     Args:
         view: What has been taken so far; is updated.
-        chunk: A chunk of the same request.
+        chunk: A chunk of the request, or of the one that it joined.
     """
+    if view.leader:
+        if chunk.request_id == view.leader:
+            return _accept_of_leader(view, chunk)
+        if view.run is not None:  # what the leader said was passed on: only an end may follow
+            return Take(is_last=True) if chunk.kind == ChunkKind.ERROR else Pass()
+        view.leader, view.has_leader_failed = "", False
+    if chunk.kind == ChunkKind.JOINED:
+        if view.run is None:
+            view.leader = chunk.payload.decode("ascii", "replace")
+        return Pass()
+    return _accept_next(view, chunk)
+
+
+def _accept_of_leader(view: View, chunk: ResultChunk) -> Verdict:
+    if view.has_leader_failed or chunk.kind == ChunkKind.JOINED:
+        return Pass()
+    if chunk.kind == ChunkKind.ERROR and view.run is None:
+        view.has_leader_failed = True  # whoever joined is told otherwise what follows
+        return Pass()
+    return _accept_next(view, chunk)
+
+
+def _accept_next(view: View, chunk: ResultChunk) -> Verdict:
     if view.run is None:
         if chunk.seq != 0:
             return Gap()
         view.run, view.attempt = chunk.run, chunk.attempt
     elif (view.run, view.attempt) != (chunk.run, chunk.attempt):
-        return Rival()
+        return Take(is_last=True) if chunk.kind == ChunkKind.ERROR else Rival()
     if chunk.seq < view.next_seq:
-        return Repeated()
+        return Pass()
     if chunk.seq > view.next_seq:
         return Gap()
     view.next_seq += 1

@@ -5,15 +5,24 @@ from collections.abc import Mapping
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from services.gateway.idempotency import Idempotency
 from services.gateway.replies import Replies
+from services.gateway.streams import Streams
 from services.shared.domain.admission.limits import Limits
 from services.shared.domain.configuration import Model, VirtualKey
 from services.shared.domain.name_patterns import NamePatterns
 from services.shared.ports.clock import Clock
+from services.shared.ports.control_publisher import ControlPublisher
 from services.shared.ports.request_publisher import RequestPublisher
 from services.shared.telemetry.metrics import latency_histogram
 
 MS_PER_S = 1000
+CANCEL = "cancel"
+"""The one action that a control record asks for."""
+
+ASKED = "asked"
+CLIENT_GONE = "client_gone"
+"""Why a request is to be cancelled: somebody said so, or nobody waits for it."""
 
 
 class InferenceMetrics:
@@ -46,20 +55,26 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         publisher: The way into the pipeline.
+        controls: The way to those who run requests.
         replies: Where answers arrive.
+        streams: Where the answers of any request are followed.
         keys: Virtual keys by id.
         models: Models as callers see them.
         limits: What a request may ask for.
         reply_partition: Where this process reads answers.
         clock: The time.
         metrics: Where answers are counted.
+        idempotency: What becomes of requests with an ``Idempotency-Key``.
     """
 
     publisher: RequestPublisher
+    controls: ControlPublisher
     replies: Replies
+    streams: Streams
     keys: Mapping[str, VirtualKey]
     models: NamePatterns[Model]
     limits: Limits
     reply_partition: int
     clock: Clock
     metrics: InferenceMetrics
+    idempotency: Idempotency

@@ -10,6 +10,18 @@ from services.gateway.openapi_schemas import Schema
 from services.shared.domain.errors import ERRORS
 
 _REQUEST_ID = {"x-request-id": {"required": True, "schema": {"type": "string"}}}
+_IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": (
+        "Names the request for 24 hours: sent again, with the same body, it gets the same answer, "
+        "marked 'idempotency-replayed: true'. Bare, or as a quoted string (RFC 8941)."
+    ),
+    "schema": {
+        "type": "string",
+        "pattern": r'^([!#-~][!-~]{0,254}|"([!#-\[\]-~]|\\["\\]){1,255}")$',
+    },
+}
 _STATUSES = sorted({str(meaning.status) for meaning in ERRORS.values()})
 
 
@@ -42,6 +54,10 @@ def openapi_document() -> dict[str, Any]:
             "/v1/requests/{id}": _get(
                 "retrieveRequest", "State and answer of a request.", schemas.REQUEST, "id"
             ),
+            "/v1/requests/{id}/events": _events(
+                "followRequest", "The events of a streamed request, from its first or any on."
+            ),
+            "/v1/requests/{id}/cancel": _cancel("cancelRequest", "End a running request."),
             "/livez": _probe("livez", "The process turns.", "text/plain"),
             "/readyz": _probe("readyz", "Requests can be accepted.", "text/plain"),
             "/health": _probe("health", "Each component.", JSON),
@@ -75,6 +91,7 @@ def _post(
         "post": {
             "operationId": name,
             "summary": summary,
+            "parameters": [_IDEMPOTENCY_KEY],
             "requestBody": {"required": True, "content": {JSON: {"schema": asked}}},
             "responses": _responses(answers),
         }
@@ -92,6 +109,42 @@ def _get(name: str, summary: str, answered: Schema, parameter: str = "") -> Sche
             {"name": parameter, "in": "path", "required": True, "schema": {"type": "string"}}
         ]
     return {"get": operation}
+
+
+_ID = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+def _events(name: str, summary: str) -> Schema:
+    cursor = {
+        "required": False,
+        "schema": {"type": "string"},
+        "description": "The last id that was got, or how many events were.",
+    }
+    parameters = [
+        _ID,
+        {"name": "Last-Event-ID", "in": "header", **cursor},
+        {"name": "starting_after", "in": "query", **cursor},
+    ]
+    return {
+        "get": {
+            "operationId": name,
+            "summary": summary,
+            "parameters": parameters,
+            "responses": _responses({"text/event-stream": {"schema": {"type": "string"}}}),
+        }
+    }
+
+
+def _cancel(name: str, summary: str) -> Schema:
+    answered = _responses({JSON: {"schema": schemas.REQUEST}})
+    return {
+        "post": {
+            "operationId": name,
+            "summary": summary,
+            "parameters": [_ID],
+            "responses": {**answered, "202": answered["200"]},
+        }
+    }
 
 
 def _responses(answers: Schema) -> Schema:

@@ -1,69 +1,85 @@
-"""``GET /v1/requests/{id}``: what became of a request."""
+"""``/v1/requests/{id}``: what became of a request, and cancelling it."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from services.gateway.asgi import Request, Send, rendered_headers, send_error, send_whole
 from services.gateway.decide import authenticate
-from services.shared.domain.configuration import VirtualKey
+from services.gateway.desk import ASKED, CANCEL, Desk
+from services.gateway.own_requests import AWAY, OwnRequests
 from services.shared.domain.errors import PublicError, Unavailable
-from services.shared.domain.events import InferenceFinished
-from services.shared.domain.ids import origin_from_request_id
-from services.shared.ports.record_finder import RecordFinder
-
-_UNKNOWN = PublicError(
-    code="not_found", message="There is no such request, or it is not yours.", param="id"
-)
-_AWAY = PublicError(
-    code="upstream_unavailable",
-    message="The log cannot be read now. Try again in a moment.",
-    retry_after_ms=2000,
-)
+from services.shared.domain.events import CacheMissed, ControlRequested, InferenceFinished
 
 
 class RequestsApi:
     """Answers for the requests of the caller's own tenant."""
 
-    def __init__(self, *, finder: RecordFinder, keys: Mapping[str, VirtualKey]) -> None:
-        """Use a finder."""
-        self._finder = finder
-        self._keys = keys
+    def __init__(self, desk: Desk, own: OwnRequests) -> None:
+        """Use a desk."""
+        self._desk = desk
+        self._own = own
 
     async def get(self, request: Request, send: Send) -> None:
         """Tell the state of a request, and its answer once there is one."""
-        key = authenticate(request.all_of(b"authorization"), self._keys)
+        key = authenticate(request.all_of(b"authorization"), self._desk.keys)
         if isinstance(key, PublicError):
             await send_error(send, key, request_id=request.id)
             return
-        found = await self._find(request.parameters[0], key.tenant)
+        found = await self._own.find(request.parameters[0], key.tenant)
         if isinstance(found, PublicError):
             await send_error(send, found, request_id=request.id)
             return
-        headers = rendered_headers({"x-request-id": request.id})
-        await send_whole(send, msgspec.json.encode(found), headers=headers)
+        await _send_state(send, found, request_id=request.id)
 
-    async def _find(self, request_id: str, tenant: str) -> dict[str, Any] | PublicError:
-        if origin_from_request_id(request_id) is None:
-            return _UNKNOWN
+    async def cancel(self, request: Request, send: Send) -> None:
+        """End a running request; 202 says that it was asked to end, 200 that it had ended."""
+        key = authenticate(request.all_of(b"authorization"), self._desk.keys)
+        if isinstance(key, PublicError):
+            await send_error(send, key, request_id=request.id)
+            return
+        found = await self._own.find(request.parameters[0], key.tenant)
+        if isinstance(found, CacheMissed):
+            found = await self._cancelled(found)
+        if isinstance(found, PublicError):
+            await send_error(send, found, request_id=request.id)
+            return
+        status = 202 if isinstance(found, CacheMissed) else 200
+        await _send_state(send, found, request_id=request.id, status=status)
+
+    async def _cancelled(self, missed: CacheMissed) -> CacheMissed | PublicError:
+        control = ControlRequested(
+            action=CANCEL,
+            request_id=missed.request.request_id,
+            tenant=missed.request.tenant,
+            at=int(self._desk.clock.now_ms()),
+            reason=ASKED,
+        )
         try:
-            finished = await self._finder.find_terminal(request_id)
-            if finished is not None:
-                return described(finished) if finished.tenant == tenant else _UNKNOWN
-            missed = await self._finder.find_miss(request_id)
+            await self._desk.controls.publish(control)
         except Unavailable:
-            return _AWAY
-        if missed is None or missed.request.tenant != tenant:
-            return _UNKNOWN
-        return {
-            "id": request_id,
-            "object": "millrace.request",
-            "status": "in_progress",
-            "model": missed.request.model,
-            "accepted_at": missed.request.accepted_at,
-            "deadline_at": missed.request.deadline_at,
-        }
+            return AWAY
+        return missed
+
+
+async def _send_state(
+    send: Send, found: InferenceFinished | CacheMissed, *, request_id: str, status: int = 200
+) -> None:
+    state = described_running(found) if isinstance(found, CacheMissed) else described(found)
+    headers = rendered_headers({"x-request-id": request_id})
+    await send_whole(send, msgspec.json.encode(state), status=status, headers=headers)
+
+
+def described_running(missed: CacheMissed) -> dict[str, Any]:
+    """A request under way as JSON."""
+    return {
+        "id": missed.request.request_id,
+        "object": "millrace.request",
+        "status": "in_progress",
+        "model": missed.request.model,
+        "accepted_at": missed.request.accepted_at,
+        "deadline_at": missed.request.deadline_at,
+    }
 
 
 def described(finished: InferenceFinished) -> dict[str, Any]:

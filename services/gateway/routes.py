@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from services.gateway.app import Routes
 from services.gateway.asgi import Handler
 from services.gateway.desk import MS_PER_S, Desk
+from services.gateway.events_api import EventsApi
 from services.gateway.health_api import HealthApi
 from services.gateway.inference import inference
 from services.gateway.models_api import ModelsApi
 from services.gateway.openapi import openapi_handler
+from services.gateway.own_requests import OwnRequests
 from services.gateway.requests_api import RequestsApi
 from services.shared.domain.configuration import Model
 from services.shared.domain.events import Operation
@@ -28,7 +30,9 @@ def routes(
     """
     created_s = int(desk.clock.now_ms() / MS_PER_S)
     models_api = ModelsApi(models=models, keys=desk.keys, created_s=created_s)
-    requests_api = RequestsApi(finder=finder, keys=desk.keys)
+    own = OwnRequests(finder)
+    requests_api = RequestsApi(desk, own)
+    events_api = EventsApi(desk, own)
 
     def ask(operation: Operation) -> dict[str, Handler]:
         return {"POST": inference(operation, desk)}
@@ -45,8 +49,10 @@ def routes(
             "/health": {"GET": health.health},
             "/metrics": {"GET": health.metrics},
         },
-        below={
-            "/v1/models/": {"GET": models_api.get},
-            "/v1/requests/": {"GET": requests_api.get},
+        templates={
+            "/v1/models/{model}": {"GET": models_api.get},
+            "/v1/requests/{id}/events": {"GET": events_api.get},
+            "/v1/requests/{id}/cancel": {"POST": requests_api.cancel},
+            "/v1/requests/{id}": {"GET": requests_api.get},
         },
     )

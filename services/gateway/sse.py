@@ -12,6 +12,7 @@ import msgspec
 
 from services.shared.domain.errors import PublicError, error_document
 
+_DONE = b"[DONE]"
 DONE = b"data: [DONE]\n\n"
 KEEP_ALIVE = b": ping\n\n"
 KEEP_ALIVE_BESIDE_IDS = b": ping\n"
@@ -74,15 +75,29 @@ def events(payload: bytes) -> bytes:
     return b"".join([b"data: %b\n\n" % part for part in payload.split(b"\n") if part])
 
 
-def events_with_ids(payload: bytes, event_id: EventId, *, after: int = -1) -> bytes:
+def fragments(payload: bytes, *, is_end: bool = False) -> list[bytes]:
+    """What each event of a chunk says, one item an event.
+
+    Args:
+        payload: As in ``events``.
+        is_end: Whether the chunk ends the stream whole, so that ``[DONE]`` is its last event.
+    """
+    parts = [part for part in _on_one_line(payload).split(b"\n") if part]
+    return [*parts, _DONE] if is_end else parts
+
+
+def events_with_ids(
+    payload: bytes, event_id: EventId, *, after: int = -1, is_end: bool = False
+) -> bytes:
     """Render a chunk's payload as events with ids, for a client that may resume.
 
     Args:
         payload: As in ``events``.
         event_id: The chunk's own id.
         after: Leave out the fragments up to this index: the client has them.
+        is_end: As in ``fragments``.
     """
-    parts = [part for part in _on_one_line(payload).split(b"\n") if part]
+    parts = fragments(payload, is_end=is_end)
     last = len(parts) - 1
     rendered = []
     for index, part in enumerate(parts):

@@ -36,7 +36,7 @@ from services.shared.domain.events import ModelCallAttempt, RequestBatch
 from services.shared.domain.topics import Topic
 from services.shared.stream.attempt_log import AttemptLogReader
 from services.shared.stream.background import BackgroundTasks
-from services.shared.stream.chunk_log import ChunkLogReader
+from services.shared.stream.chunk_history import ChunkHistoryReader
 from services.shared.stream.client import TopicPartition
 from services.shared.stream.control_log import follow_control
 from services.shared.stream.crash_points import CrashPoint, crash_point, is_armed
@@ -117,7 +117,7 @@ async def connected(  # noqa: PLR0913  # named, and wired in one place
             journal=journal,
             cancels=cancels,
             log=log,
-            chunks=ChunkLogReader(stage.log),
+            chunks=ChunkHistoryReader(stage.log),
             on_unknown=policies(configuration.models),
             pass_by=pass_by or crash_point,
             first_chunk=pass_by,

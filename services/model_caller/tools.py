@@ -11,7 +11,7 @@ from services.model_caller.decide import RetryBudget
 from services.model_caller.journal import Journal
 from services.model_caller.metrics import CallMetrics
 from services.shared.domain.configuration import OnUnknown, Retries
-from services.shared.ports.attempts import AttemptLog, ChunkLog
+from services.shared.ports.attempts import AttemptLog, ChunkHistory
 from services.shared.ports.clock import Clock
 
 
@@ -43,7 +43,7 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
     journal: Journal
     cancels: Cancels
     log: AttemptLog
-    chunks: ChunkLog
+    chunks: ChunkHistory
     on_unknown: Callable[[str], OnUnknown]
     pass_by: Pass
     first_chunk: Pass | None = None

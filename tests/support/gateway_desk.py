@@ -7,18 +7,26 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, MutableMappi
 from typing import Any, ParamSpec
 
 import msgspec
+from aiokafka.structs import ConsumerRecord
 from prometheus_client import CollectorRegistry
 
 from services.gateway.asgi import Request
 from services.gateway.desk import Desk, InferenceMetrics
 from services.gateway.replies import Replies
+from services.gateway.streams import Streams
 from services.shared.codec.records import encode_record
 from services.shared.domain.admission.limits import Limits
-from services.shared.domain.configuration import Model, ModelTarget, VirtualKey
+from services.shared.domain.configuration import (
+    Model,
+    ModelTarget,
+    VirtualKey,
+    WhenClientLeaves,
+)
 from services.shared.domain.errors import PublicError, Unavailable, error_document
 from services.shared.domain.events import (
     CacheMissed,
     ChunkKind,
+    ControlRequested,
     InferenceFinished,
     InferenceRequested,
     Operation,
@@ -27,10 +35,16 @@ from services.shared.domain.events import (
 from services.shared.domain.ids import RANDOM_BYTES, new_request_id
 from services.shared.domain.keys import SECRET_BYTES, key_hash, new_key
 from services.shared.domain.name_patterns import NamePatterns
+from services.shared.domain.topics import Topic
+from services.shared.stream.chunk_log import KafkaChunkLog
+from services.shared.stream.client import Raw
+from tests.support.claims import FakeBook, idempotency_of
 from tests.support.fake_clock import START_MS, FakeClock, run_on_fake_time
+from tests.support.memory_log import MemoryCluster
 
 P = ParamSpec("P")
 REPLY_PARTITION = 3
+REPLY_PARTITIONS = 16
 REQUEST_ID = new_request_id(
     now_ms=int(START_MS), random=bytes(RANDOM_BYTES), reply_partition=REPLY_PARTITION
 )
@@ -38,6 +52,7 @@ REQUEST_ID = new_request_id(
 KEY = new_key(environment="test", key_id="acme-1", random=b"a" * SECRET_BYTES)
 OTHER_KEY = new_key(environment="test", key_id="other-1", random=b"o" * SECRET_BYTES)
 NARROW_KEY = new_key(environment="test", key_id="narrow-1", random=b"n" * SECRET_BYTES)
+HASTY_KEY = new_key(environment="test", key_id="hasty-1", random=b"h" * SECRET_BYTES)
 REVOKED_KEY = new_key(environment="test", key_id="revoked-1", random=b"r" * SECRET_BYTES)
 STRANGER_KEY = new_key(environment="test", key_id="stranger-1", random=b"s" * SECRET_BYTES)
 """Well formed, and nobody's."""
@@ -53,6 +68,13 @@ KEYS = {
             hash=key_hash(NARROW_KEY),
             models=("small", "lab-*"),
             priority=1,
+        ),
+        VirtualKey(
+            id="hasty-1",
+            tenant="acme",
+            hash=key_hash(HASTY_KEY),
+            when_client_leaves=WhenClientLeaves.CANCEL,
+            attach_retries=False,
         ),
         VirtualKey(id="revoked-1", tenant="acme", hash=key_hash(REVOKED_KEY), disabled=True),
     )
@@ -82,20 +104,44 @@ class FakePublisher:
 
     Attributes:
         published: What was taken.
+        retries: Which of it was asked for again.
         is_away: Whether the log answers no more.
     """
 
     def __init__(self) -> None:
         """Take everything."""
         self.published: list[InferenceRequested] = []
+        self.retries: list[bool] = []
         self.is_away = False
 
-    async def publish(self, request: InferenceRequested) -> None:
+    async def publish(self, request: InferenceRequested, *, is_retry: bool = False) -> None:
         """Take a request."""
         await asyncio.sleep(0)
         if self.is_away:
             raise Unavailable("kafka", "the test says so")
         self.published.append(request)
+        self.retries.append(is_retry)
+
+
+class FakeControls:
+    """Takes control records, or refuses them.
+
+    Attributes:
+        published: What was taken.
+        is_away: Whether the log answers no more.
+    """
+
+    def __init__(self) -> None:
+        """Take everything."""
+        self.published: list[ControlRequested] = []
+        self.is_away = False
+
+    async def publish(self, control: ControlRequested) -> None:
+        """Take a record."""
+        await asyncio.sleep(0)
+        if self.is_away:
+            raise Unavailable("kafka", "the test says so")
+        self.published.append(control)
 
 
 class FakeFinder:
@@ -108,10 +154,13 @@ class FakeFinder:
         self.terminal = terminal
         self.miss = miss
         self.asked: list[str] = []
+        self.is_away = False
 
     async def find_terminal(self, request_id: str) -> InferenceFinished | None:
         """The terminal record."""
         self.asked.append(request_id)
+        if self.is_away:
+            raise Unavailable("kafka", "the test says so")
         return self.terminal
 
     async def find_miss(self, _request_id: str) -> CacheMissed | None:
@@ -232,17 +281,27 @@ def chat_request(
     )
 
 
-def desk_of(clock: FakeClock, publisher: FakePublisher) -> Desk:
-    """A desk with four keys and a few models."""
+def desk_of(
+    clock: FakeClock, publisher: FakePublisher, *, controls: FakeControls | None = None
+) -> Desk:
+    """A desk with a few keys and models, on an empty log."""
+    cluster = MemoryCluster(clock, topics={Topic.RESULT_CHUNKS: REPLY_PARTITIONS})
+    log = KafkaChunkLog(cluster.log(), partition_count=REPLY_PARTITIONS)
+    streams = Streams(log, own_partition=REPLY_PARTITION, live_from=0)
     return Desk(
         publisher=publisher,
-        replies=Replies(),
+        controls=controls or FakeControls(),
+        replies=Replies(lead=streams.lead),
+        streams=streams,
         keys=KEYS,
         models=NamePatterns(MODELS),
         limits=Limits(),
         reply_partition=REPLY_PARTITION,
         clock=clock,
         metrics=InferenceMetrics(CollectorRegistry()),
+        idempotency=idempotency_of(
+            book=FakeBook(clock), finder=FakeFinder(), publisher=publisher, clock=clock
+        ),
     )
 
 
@@ -273,7 +332,24 @@ def error_chunk_of(error: PublicError, seq: int = 0, **changes: Any) -> ResultCh
 def deliver(replies: Replies, *chunks: ResultChunk) -> None:
     """Let chunks arrive as the log would bring them."""
     for each in chunks:
-        replies.deliver(each.request_id.encode(), encode_record(each))
+        replies.deliver(record_of(each.request_id.encode(), encode_record(each)))
+
+
+def record_of(key: bytes, value: bytes) -> Raw:
+    """A record as it lies in the log, at no place."""
+    return ConsumerRecord(
+        topic=Topic.RESULT_CHUNKS,
+        partition=REPLY_PARTITION,
+        offset=-1,
+        timestamp=0,
+        timestamp_type=0,
+        key=key,
+        value=value,
+        checksum=None,
+        serialized_key_size=len(key),
+        serialized_value_size=len(value),
+        headers=(),
+    )
 
 
 async def settled() -> None:

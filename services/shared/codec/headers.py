@@ -21,6 +21,9 @@ REQUEST_ID = "millrace-request-id"
 TENANT = "millrace-tenant"
 DEADLINE = "millrace-deadline"
 REPLY = "millrace-reply"
+STREAM = "millrace-stream"
+"""There where the answer is a stream."""
+
 ATTEMPT = "millrace-attempt"
 CRC32C = "millrace-crc32c"
 SIGNATURE = "millrace-signature"
@@ -40,6 +43,8 @@ def headers_of_request(request: InferenceRequested) -> Headers:
         (DEADLINE, b"%d" % request.deadline_at),
         (REPLY, b"%d" % request.reply_partition),
     ]
+    if request.stream:
+        headers.append((STREAM, b"1"))
     if request.traceparent:
         headers.append((TRACEPARENT, request.traceparent.encode()))
     if request.tracestate:

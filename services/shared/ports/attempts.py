@@ -29,7 +29,7 @@ class AttemptLog(Protocol):
         ...
 
 
-class ChunkLog(Protocol):
+class ChunkHistory(Protocol):
     """The topic ``result-chunks``."""
 
     async def chunks_of(

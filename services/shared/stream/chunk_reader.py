@@ -6,15 +6,15 @@ from collections.abc import Callable
 
 from services.shared.domain.errors import Unavailable
 from services.shared.domain.topics import Topic
-from services.shared.stream.client import Log, Reader, TopicPartition
+from services.shared.stream.client import Log, Raw, Reader, TopicPartition
 
 _LOG = logging.getLogger(__name__)
 _POLL_S = 1.0
 _POLL_RECORDS = 2000
 _RETRY_S = 0.2
 
-Deliver = Callable[[bytes, bytes], None]
-"""Takes a chunk's key (the request id) and value. Must not raise."""
+Deliver = Callable[[Raw], None]
+"""Takes a record; its key is the request id. Must not raise."""
 
 
 async def open_reply_partition(log: Log, partition: int) -> Reader:
@@ -43,5 +43,4 @@ async def follow(reader: Reader, deliver: Deliver) -> None:
             continue
         for records in polled.values():
             for record in records:
-                if record.key is not None and record.value is not None:
-                    deliver(record.key, record.value)
+                deliver(record)

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import msgspec
 
-from services.shared.codec.headers import DEADLINE, REPLY, REQUEST_ID, TENANT
+from services.shared.codec.headers import DEADLINE, REPLY, REQUEST_ID, STREAM, TENANT
 from services.shared.domain.emit import Emit
 from services.shared.domain.errors import PublicError
 from services.shared.domain.events import (
@@ -83,6 +83,7 @@ def subjects_from_headers(
             tenant=headers.get(TENANT, b"").decode(),
             deadline_at=int(headers.get(DEADLINE, b"0")),
             reply_partition=int(headers.get(REPLY, b"%d" % NO_REPLY)),
+            stream=STREAM in headers,
         )
         return (Subject(request),)
     return ()

@@ -97,7 +97,10 @@ async def _lost(_request: Request, _send: Send) -> None:
 APP = GatewayApp(
     Routes(
         exact={"/v1/list": {"GET": _named}, "/v1/ask": {"POST": _lost}},
-        below={"/v1/list/": {"GET": _named}},
+        templates={
+            "/v1/list/{name}/part": {"GET": _named, "POST": _named},
+            "/v1/list/{name}": {"GET": _named},
+        },
     ),
     new_request_id=lambda: REQUEST_ID,
 )
@@ -120,11 +123,16 @@ async def answered(path: str, method: str = "GET") -> Sent:
         ("/v1/list/a/b", ("a/b",)),
         ("/v1/list/%00", ("\0",)),
         ("/v1/list/..", ("..",)),
+        ("/v1/list/one/part", ("one",)),
+        ("/v1/list/a/b/part", ("a/b",)),
+        ("/v1/list/part", ("part",)),
+        ("/v1/list/one/part/", ("one/part/",)),
+        ("/v1/list//part", ("/part",)),
         ("/v1/list/" + "x" * 256, ("x" * 256,)),
     ],
 )
 async def test_a_path_is_routed_as_it_was_sent(path: str, parameters: tuple[str, ...]) -> None:
-    """Nothing is normalised or redirected; what follows a collection is one parameter."""
+    """Nothing is normalised or redirected; what stands in a template's place is one parameter."""
     sent = await answered(path)
     assert (sent.status, sent.body) == (200, repr(parameters).encode())
 
@@ -159,6 +167,8 @@ async def test_an_unknown_path_is_not_found(path: str) -> None:
     [
         ("/v1/list", "POST", "GET, HEAD"),
         ("/v1/list/one", "DELETE", "GET, HEAD"),
+        ("/v1/list/one", "POST", "GET, HEAD"),
+        ("/v1/list/one/part", "DELETE", "GET, HEAD, POST"),
         ("/v1/ask", "GET", "POST"),
         ("/v1/ask", "HEAD", "POST"),
         ("/v1/ask", "OPTIONS", "POST"),

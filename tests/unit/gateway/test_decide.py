@@ -7,15 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.gateway.decide import (
+    BAD_CURSOR,
     INVALID_KEY,
     Gap,
-    Repeated,
+    Pass,
     Rival,
     Take,
     View,
     accept,
     authenticate,
+    read_cursor,
 )
+from services.gateway.sse import EventId
 from services.shared.domain.events import ChunkKind, ResultChunk
 from tests.support.gateway_desk import (
     KEY,
@@ -84,7 +87,7 @@ def taken(chunks: list[ResultChunk]) -> list[ResultChunk]:
                         return
                 case Gap():
                     return
-                case Rival() | Repeated():
+                case Rival() | Pass():
                     pass
 
     return list(take())
@@ -99,6 +102,105 @@ def test_the_first_attempt_in_the_log_is_the_answer() -> None:
     assert accept(view, chunk(1, run="b", attempt=2)) == Take(is_last=False)
     assert accept(view, chunk(2, ChunkKind.END, run="a", attempt=1)) == Rival()
     assert accept(view, chunk(2, ChunkKind.END, run="b", attempt=2)) == Take(is_last=True)
+
+
+def test_an_error_of_whatever_run_ends_the_answer() -> None:
+    """A successor may end what its dead predecessor began; nobody writes one who may not."""
+    view = View()
+    assert accept(view, chunk(0, run="dead")) == Take(is_last=False)
+    assert accept(view, chunk(0, ChunkKind.ERROR, run="new", attempt=2)) == Take(is_last=True)
+
+
+LEADER = "req_of_the_leader"
+
+
+def joined(leader: str = LEADER) -> ResultChunk:
+    """The request says that its answer is another one's."""
+    return chunk(0, ChunkKind.JOINED, run="", attempt=0, payload=leader.encode())
+
+
+def of_leader(seq: int, kind: ChunkKind = ChunkKind.DELTA, **changes: str) -> ResultChunk:
+    """A chunk of the leader."""
+    return chunk(seq, kind, request_id=LEADER, **changes)
+
+
+def test_a_joiner_gets_its_leaders_answer() -> None:
+    """From the first chunk to the end; what it says itself counts no more, but for an error."""
+    view = View()
+    assert accept(view, joined()) == Pass()
+    assert view.leader == LEADER
+    assert accept(view, of_leader(0)) == Take(is_last=False)
+    assert accept(view, chunk(0)) == Pass()
+    assert accept(view, joined("req_another")) == Pass()
+    assert accept(view, of_leader(0, run="rival")) == Rival()
+    assert accept(view, of_leader(0, ChunkKind.JOINED)) == Pass()
+    assert accept(view, of_leader(1, ChunkKind.END)) == Take(is_last=True)
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+def test_an_error_after_the_leaders_output_ends_a_joiner(*, is_own: bool) -> None:
+    """Whether the leader failed or the joiner was ended."""
+    view = View()
+    accept(view, joined())
+    accept(view, of_leader(0))
+    error = chunk(0, ChunkKind.ERROR) if is_own else of_leader(1, ChunkKind.ERROR)
+    assert accept(view, error) == Take(is_last=True)
+
+
+def test_a_leader_that_fails_before_its_output_leaves_the_joiner_to_itself() -> None:
+    """Its error is not the joiner's, and nothing behind it counts; the joiner's own answer does."""
+    view = View()
+    accept(view, joined())
+    assert accept(view, of_leader(0, ChunkKind.ERROR)) == Pass()
+    assert accept(view, of_leader(0, run="late")) == Pass()
+    assert accept(view, chunk(0)) == Take(is_last=False)
+    assert view.leader == ""
+    assert accept(view, joined()) == Pass()
+    assert accept(view, chunk(1, ChunkKind.END)) == Take(is_last=True)
+
+
+@pytest.mark.parametrize("kind", [ChunkKind.DELTA, ChunkKind.END, ChunkKind.ERROR])
+def test_a_joiners_own_answer_takes_over_before_any_output(kind: ChunkKind) -> None:
+    """However it goes on."""
+    view = View()
+    accept(view, joined())
+    assert accept(view, chunk(0, kind)) == Take(is_last=kind != ChunkKind.DELTA)
+    assert view.leader == ""
+
+
+def test_a_joiner_may_join_another_leader() -> None:
+    """As long as nothing was passed on."""
+    view = View()
+    accept(view, joined())
+    accept(view, of_leader(0, ChunkKind.ERROR))
+    assert accept(view, joined("req_next")) == Pass()
+    assert view.leader == "req_next"
+    assert accept(view, chunk(0, request_id="req_next")) == Take(is_last=False)
+
+
+@pytest.mark.parametrize(
+    ("header", "query", "cursor"),
+    [
+        ("", "", 0),
+        ("", "other=1", 0),
+        ("", "starting_after=7", 7),
+        ("", "starting_after=7:3:42", EventId(7, 3, 42)),
+        ("", "starting_after=7%3A3%3A42%3A1", EventId(7, 3, 42, 1)),
+        ("7:3:42:1", "", EventId(7, 3, 42, 1)),
+        ("7:3:42:1", "starting_after=2", EventId(7, 3, 42, 1)),
+        ("12", "", 12),
+        ("", "starting_after=", BAD_CURSOR),
+        ("", "starting_after=-1", BAD_CURSOR),
+        ("", "starting_after=1.5", BAD_CURSOR),
+        ("", "starting_after=1:2", BAD_CURSOR),
+        ("", "starting_after=" + "9" * 10, BAD_CURSOR),
+        ("\u0661", "", BAD_CURSOR),
+        ("chatcmpl-1", "", BAD_CURSOR),
+    ],
+)
+def test_a_cursor_is_an_event_or_a_count(header: str, query: str, cursor: object) -> None:
+    """The header, which a client renews by itself, comes before the address; junk is refused."""
+    assert read_cursor(header, query) == cursor
 
 
 def test_an_error_ends_an_answer_as_an_end_does() -> None:
@@ -120,13 +222,15 @@ def test_a_repeated_chunk_is_passed_over() -> None:
     view = View()
     accept(view, chunk(0))
     accept(view, chunk(1))
-    assert accept(view, chunk(1)) == Repeated()
-    assert accept(view, chunk(0)) == Repeated()
+    assert accept(view, chunk(1)) == Pass()
+    assert accept(view, chunk(0)) == Pass()
     assert accept(view, chunk(2)) == Take(is_last=False)
 
 
 @st.composite
-def interleaved(draw: st.DrawFn) -> tuple[list[ResultChunk], tuple[str, int], list[ResultChunk]]:
+def interleaved(
+    draw: st.DrawFn, *, ends: tuple[ChunkKind, ...] = (ChunkKind.END, ChunkKind.ERROR)
+) -> tuple[list[ResultChunk], tuple[str, int], list[ResultChunk]]:
     """A log of several attempts at one answer, each in order, some chunks repeated.
 
     Returns:
@@ -145,7 +249,7 @@ def interleaved(draw: st.DrawFn) -> tuple[list[ResultChunk], tuple[str, int], li
             *(chunk(seq, run=run, attempt=attempt) for seq in range(deltas)),
             chunk(
                 deltas,
-                draw(st.sampled_from([ChunkKind.END, ChunkKind.ERROR])),
+                draw(st.sampled_from(ends)),
                 run=run,
                 attempt=attempt,
             ),
@@ -175,11 +279,17 @@ def test_a_reader_takes_one_attempt_whole_and_nothing_else(
     """
     log, first, chunks = history
     result = taken(log)
-    assert result == chunks
-    assert {(each.run, each.attempt) for each in result} == {first}
+    own = [each for each in result if (each.run, each.attempt) == first]
+    assert own == chunks[: len(own)]
+    if own == result:
+        assert own == chunks
+    else:  # an error of another attempt came before the end
+        assert result[:-1] == own
+        assert result[-1].kind == ChunkKind.ERROR
+        assert own != chunks
 
 
-@given(interleaved(), st.data())
+@given(interleaved(ends=(ChunkKind.END,)), st.data())
 def test_a_lost_chunk_never_goes_unnoticed(
     history: tuple[list[ResultChunk], tuple[str, int], list[ResultChunk]], data: st.DataObject
 ) -> None:

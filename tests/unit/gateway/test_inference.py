@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from services.gateway.answering import GRACE_MS, HEADERS_WITHIN_S, KEEP_ALIVE_S
 from services.gateway.asgi import Request, Send
 from services.gateway.desk import Desk
+from services.gateway.event_stream import GRACE_MS, HEADERS_WITHIN_S, KEEP_ALIVE_S
 from services.gateway.front_door.exchange import ClientGone
 from services.gateway.inference import inference
-from services.gateway.replies import RIVAL_GRACE_S
 from services.gateway.sse import DONE, KEEP_ALIVE
+from services.gateway.waiter import RIVAL_GRACE_S
 from services.shared.domain.errors import PublicError
 from services.shared.domain.events import ChunkKind, Operation
 from tests.support.fake_clock import clock_of_loop

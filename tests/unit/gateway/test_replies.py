@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from services.gateway.replies import (
+from services.gateway.replies import Replies
+from services.gateway.waiter import (
     MAX_WAITING_BYTES,
     MAX_WAITING_CHUNKS,
     RIVAL_GRACE_S,
     Abandoned,
-    Replies,
     Waiter,
 )
 from services.shared.domain.errors import PublicError
@@ -20,6 +20,7 @@ from tests.support.gateway_desk import (
     chunk,
     deliver,
     on_fake_time,
+    record_of,
     settled,
 )
 
@@ -73,7 +74,7 @@ async def test_chunks_of_others_are_passed_over() -> None:
     """A reply partition is shared: only requests of this process are looked at."""
     replies = Replies()
     waiter = replies.expect(REQUEST_ID)
-    replies.deliver(b"req_of_another_gateway", b"not even Avro")
+    replies.deliver(record_of(b"req_of_another_gateway", b"not even Avro"))
     deliver(replies, chunk(0, ChunkKind.END))
     assert [each.seq for each in await all_of(waiter)] == [0]
 
@@ -107,7 +108,7 @@ async def test_an_unreadable_chunk_ends_only_the_answer_it_belongs_to() -> None:
     """A poison chunk is an error for its request; others go on."""
     replies = Replies()
     broken, whole = replies.expect(REQUEST_ID), replies.expect("req_other")
-    replies.deliver(REQUEST_ID.encode(), b"\x00\x00\x00\x00\x00rubbish")
+    replies.deliver(record_of(REQUEST_ID.encode(), b"\x00\x00\x00\x00\x00rubbish"))
     deliver(replies, chunk(0, ChunkKind.END, request_id="req_other"))
     assert error_code(await broken.next(timeout_s=1)) == "stream_interrupted"
     assert (await whole.next(timeout_s=1)).kind == ChunkKind.END

@@ -3,19 +3,21 @@
 import pytest
 
 from services.gateway.asgi import Request
+from services.gateway.own_requests import OwnRequests
 from services.gateway.requests_api import RequestsApi
 from services.shared.domain.errors import Unavailable
 from services.shared.domain.events import Failure, InferenceFinished
 from tests.support.example_events import finished, missed, requested
-from tests.support.fake_clock import START_MS
+from tests.support.fake_clock import START_MS, FakeClock
 from tests.support.gateway_desk import (
     KEY,
-    KEYS,
     OTHER_KEY,
     REQUEST_ID,
     STRANGER_KEY,
     FakeFinder,
+    FakePublisher,
     Sent,
+    desk_of,
     http_request,
 )
 
@@ -42,7 +44,8 @@ def get(request_id: str = REQUEST_ID, *, key: str = KEY) -> Request:
 async def answered(finder: FakeFinder | AbsentFinder, request: Request | None = None) -> Sent:
     """What is answered."""
     sent = Sent()
-    api = RequestsApi(finder=finder, keys=KEYS)  # type: ignore[arg-type]  # an alias of a method
+    own = OwnRequests(finder)  # type: ignore[arg-type]  # an alias of a method
+    api = RequestsApi(desk_of(FakeClock(), FakePublisher()), own)
     await api.get(request or get(), sent)
     assert sent.headers["x-request-id"]
     return sent

@@ -43,7 +43,7 @@ STREAMING = b'{"model":"small","stream":true,"messages":[{"role":"user","content
 
 
 class Logs:
-    """Topics without a record; an ``AttemptLog`` and a ``ChunkLog``."""
+    """Topics without a record; an ``AttemptLog`` and a ``ChunkHistory``."""
 
     async def catch_up(self, partitions: Iterable[int]) -> None:
         """See ``AttemptLog``."""
@@ -56,7 +56,7 @@ class Logs:
     async def chunks_of(
         self, requests: Mapping[str, int], *, since_ms: float
     ) -> Mapping[str, Sequence[ResultChunk]]:
-        """See ``ChunkLog``."""
+        """See ``ChunkHistory``."""
         del requests, since_ms
         return {}
 
