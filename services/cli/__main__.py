@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from services.cli import config_check, topics
+from services.cli.dlq.commands import app as dlq_app
 from services.cli.doctor import doctor
 from services.cli.down import down
 from services.cli.invocation import Invocation
@@ -32,6 +33,7 @@ app.command()(produce)
 app.command()(tail)
 app.command()(trace)
 app.add_typer(topics.app, name="topics")
+app.add_typer(dlq_app, name="dlq")
 app.add_typer(config_check.app, name="config")
 
 
