@@ -28,7 +28,7 @@ def print_table(
     cells = [[harmless(cell) for cell in row] for row in rows]
     if not console.is_terminal:
         for line in (headings, *cells):
-            say(console, "\t".join(line))
+            console.file.write("\t".join(line) + "\n")  # Rich would make spaces of tabs
         return
     table = Table(box=None)
     for heading in headings:

@@ -30,7 +30,8 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     def progress(self) -> Iterator[Progress]:
         """Show how far the reading of topics has come, on a terminal."""
         tasks: dict[str, TaskID] = {}
-        with Bars(console=self.errors, transient=True) as bars:
+        is_off = not self.errors.is_terminal
+        with Bars(console=self.errors, transient=True, disable=is_off) as bars:
 
             def on_progress(topic: str, count: int, total: int) -> None:
                 if topic not in tasks:

@@ -73,7 +73,7 @@ def document(found: Found) -> dict[str, Any]:
         "reason": letter.reason,
         "retriable": is_retriable(letter.reason),
         "detail": letter.detail,
-        "group": letter.group,
+        "groups": list(found.groups),
         "written_at_ms": letter.written_at_ms,
         "died_at_ms": letter.died_at_ms,
         "request_ids": list(found.request_ids),
@@ -111,9 +111,9 @@ def print_whole(console: Console, shown: Mapping[str, Any], *, now_ms: float) ->
     lines = [
         ("id", shown["id"]),
         ("reason", f"{shown['reason']} ({is_retriable_text}): {shown['detail']}"),
-        ("given up", f"{_when(shown['died_at_ms'], now_ms)} by {shown['group']}"),
+        ("given up", f"{_when(shown['died_at_ms'], now_ms)} by {', '.join(shown['groups'])}"),
         ("written", _when(shown["written_at_ms"], now_ms)),
-        ("dead letter", f"{shown['dead_letter']}, {_copies(shown['copies'])}"),
+        ("dead letter", f"{shown['dead_letter']}, copies: {shown['copies']}"),
         ("value", f"{shown['bytes']} bytes{'' if shown['is_value_kept'] else ', not kept'}"),
         ("key", shown["key"] or "none"),
     ]
@@ -165,10 +165,6 @@ def _row(found: Found, now_ms: float) -> tuple[str, ...]:
 
 def _when(unix_ms: int, now_ms: float) -> str:
     return f"{time_text(unix_ms)}, {age((now_ms - unix_ms) / 1000)} ago"
-
-
-def _copies(count: int) -> str:
-    return "one copy" if count == 1 else f"{count} copies, as a process ended in between"
 
 
 def _readable(value: Any, *, with_text: bool) -> Any:

@@ -17,7 +17,9 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
         size_bytes: Size of its value.
         is_readable: Whether its value can be decoded now.
         is_signed: Whether its record carries a gateway's signature.
-        copies: How many there are of its origin.
+        copies: How many there are of its origin: each group that reads the topic gives it up by
+            itself, and a crash may do it again.
+        groups: The groups that gave it up.
         marks: Its redrives, in order.
     """
 
@@ -27,6 +29,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     is_readable: bool = False
     is_signed: bool = False
     copies: int = 1
+    groups: tuple[str, ...] = ()
     marks: tuple[Mark, ...] = ()
 
 
@@ -45,11 +48,13 @@ class Letters:
 
     def take(self, found: Found) -> None:
         """Add a dead letter that was read; copies of one are one."""
-        origin = found.letter.origin
-        first = self._found.get(origin)
-        if first is not None:
-            found = msgspec.structs.replace(first, copies=first.copies + 1)
-        self._found[origin] = found
+        origin, group = found.letter.origin, found.letter.group
+        known = self._found.get(origin, msgspec.structs.replace(found, copies=0, groups=()))
+        self._found[origin] = msgspec.structs.replace(
+            known,
+            copies=known.copies + 1,
+            groups=known.groups if group in known.groups else (*known.groups, group),
+        )
 
     def mark(self, mark: Mark) -> None:
         """Add a redrive."""
