@@ -114,7 +114,7 @@ class DeadLetterLog:
                 "transaction.timeout.ms": _TRANSACTION_MS,
                 "message.max.bytes": 8 * 1024 * 1024,
                 "message.timeout.ms": _TRANSACTION_MS,
-                "log_level": 3,
+                "log_level": 0,  # what goes wrong is raised
             }
         )
         with _mapped():
@@ -188,9 +188,12 @@ def _content(record: Outgoing) -> dict[str, Any]:
 def _produce(producer: Producer, records: Sequence[tuple[str, int, dict[str, Any]]]) -> list[Place]:
     """Write records in the open transaction; returns where they are."""
     places: dict[int, Place] = {}
+    errors: list[KafkaError] = []
 
     def delivered(number: int, error: KafkaError | None, message: Message) -> None:
-        if error is None:
+        if error is not None:
+            errors.append(error)
+        else:
             topic, partition, offset = message.topic(), message.partition(), message.offset()
             places[number] = Place(topic or "", partition or 0, offset or 0)
 
@@ -198,6 +201,8 @@ def _produce(producer: Producer, records: Sequence[tuple[str, int, dict[str, Any
         on_delivery = partial(delivered, number)
         producer.produce(topic, partition=partition, on_delivery=on_delivery, **content)
     producer.flush(_ANSWER_S)
+    if errors:
+        raise KafkaException(errors[0])
     if len(places) != len(records):
         raise Unavailable("kafka", f"{len(records) - len(places)} records were not acknowledged")
     return [places[number] for number in range(len(records))]
@@ -209,8 +214,17 @@ def _mapped() -> Iterator[None]:
     try:
         yield
     except KafkaException as error:
-        reason = error.args[0]
-        text = reason.str() if isinstance(reason, KafkaError) else str(error)
-        if isinstance(reason, KafkaError) and reason.code() == KafkaError._FENCED:  # noqa: SLF001
-            text = "another redrive began and took over; look at what it did, then go on"
-        raise Unavailable("kafka", text) from error
+        raise _unavailable(error) from error
+    except SystemError as error:  # how a fatal error comes out of ``flush``, by a delivery callback
+        if not isinstance(error.__cause__, KafkaException):
+            raise
+        raise _unavailable(error.__cause__) from error
+
+
+def _unavailable(error: KafkaException) -> Unavailable:
+    reason = error.args[0]
+    if not isinstance(reason, KafkaError):
+        return Unavailable("kafka", str(error))
+    if reason.code() == KafkaError._FENCED:  # noqa: SLF001  # its public name
+        return Unavailable("kafka", "another redrive began and took over; see what it did first")
+    return Unavailable("kafka", reason.str())
