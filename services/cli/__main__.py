@@ -17,6 +17,7 @@ from services.cli.status import status
 from services.cli.tail import tail
 from services.cli.trace import trace
 from services.cli.up import up
+from services.cli.usage import usage
 from services.shared.domain.errors import MillraceError
 
 app = typer.Typer(
@@ -32,6 +33,7 @@ app.command()(doctor)
 app.command()(produce)
 app.command()(tail)
 app.command()(trace)
+app.command()(usage)
 app.add_typer(topics.app, name="topics")
 app.add_typer(dlq_app, name="dlq")
 app.add_typer(config_check.app, name="config")

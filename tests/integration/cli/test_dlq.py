@@ -19,6 +19,7 @@ from services.shared.codec.records import encode_record
 from services.shared.codec.topics import packaged_topics
 from services.shared.domain.dead_letters import DeadLetter, Place
 from services.shared.domain.errors import PoisonRecord, Unavailable
+from services.shared.domain.events import UsageRecorded
 from services.shared.domain.topics import Topic, dead_letters
 from services.shared.stream.admin import apply_topics
 from services.shared.stream.bulk import BulkReader, Position, Read
@@ -115,7 +116,7 @@ class Terminal:
 def bootstrap() -> Iterator[str]:
     """A broker of this module's own: the topics have fixed names."""
     with kafka_server() as server:
-        specs = {name: packaged_topics()[name] for name in _USED}
+        specs = {str(name): packaged_topics()[name] for name in _USED}
         topics = [
             change.wanted.name for change in apply_topics(server.bootstrap, specs, partitions=2)
         ]
@@ -265,3 +266,17 @@ def test_a_purge_deletes_the_beginning(terminal: Terminal) -> None:
     assert terminal.records(_DLQ) == []
     _, printed = terminal.call("dlq", "list")
     assert printed == "No dead letters.\n"
+
+
+def test_the_ledger_is_added_up(terminal: Terminal) -> None:
+    """A row that is there twice counts once, and what was unknown gives way."""
+    for kind, cost in (("unknown", 5), ("attempt", 2_000_000_000), ("attempt", 7)):
+        row = UsageRecorded(
+            row_id="request-1", kind=kind, tenant="acme", model="small", cost_nanousd=cost
+        )
+        terminal.write(Topic.USAGE_LEDGER, encode_record(row), key=b"acme")
+    result, _ = terminal.call("usage", "--tenant", "acme", "--json")
+    (used,) = json.loads(result.stdout)["usage"]
+    assert (used["calls"], used["unknown"], used["cost_usd"]) == (1, 0, "2")
+    _, printed = terminal.call("usage", "--since", "2000-01-01")
+    assert printed == "Nothing was used.\n"
