@@ -104,7 +104,7 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             CommandError: Nothing says which ones are meant.
         """
-        if self == Filters():
+        if not any(msgspec.structs.astuple(self)):
             raise CommandError(
                 "Say which: by ID, --topic, --reason, --since, --until, --request or --retriable. "
                 "'millrace dlq list' shows what there is."

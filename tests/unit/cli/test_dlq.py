@@ -503,7 +503,7 @@ def test_all_of_them_are_not_meant_by_mistake(table: Table) -> None:
     with pytest.raises(CommandError, match="Say which"):
         table.redrive()
     with pytest.raises(CommandError, match="Say which"):
-        run_purge(table.desk, Filters(), _YES)
+        run_purge(table.desk, Filters(ids=[], reasons=[]), _YES)
 
 
 # -- purge -----------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ def test_a_table_is_drawn_on_a_terminal() -> None:
     shown = StringIO()
     console = Console(file=shown, width=80, force_terminal=True, color_system=None)
     print_table(console, ("id", "age"), [("[red]a\x1b[2J", "1s")], right=frozenset({"age"}))
-    assert shown.getvalue().splitlines() == [" id           age ", " [red]a?[2J    1s "]
+    assert shown.getvalue().splitlines() == [" id          age ", " [red]a?[2J   1s "]
 
 
 def test_a_table_is_parted_by_tabs_elsewhere() -> None:
