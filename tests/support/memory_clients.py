@@ -299,6 +299,8 @@ class MemoryProducer:
             raise PoisonRecord("oversize", f"{len(value or b'')} bytes for {topic}")
         assert 0 <= partition < self.partition_count(topic), f"{topic} has no {partition}"
         assert isinstance(headers, list), "aiokafka takes nothing else"
+        if topic in self._cluster.unwritable:
+            raise Unavailable("kafka", f"{topic} takes no records")
         if len(self._kept) >= _MAX_KEPT_RECORDS:
             await self._wait_for_room()
         future: asyncio.Future[RecordMetadata] = asyncio.get_running_loop().create_future()

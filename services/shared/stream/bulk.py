@@ -68,17 +68,7 @@ class BulkReader:
         Raises:
             Unavailable: No broker answers, or there is no such topic.
         """
-        self._consumer = Consumer(
-            {
-                "bootstrap.servers": bootstrap,
-                "group.id": _NOBODY,
-                "enable.auto.commit": False,
-                "isolation.level": "read_committed",
-                "auto.offset.reset": "earliest",
-                "enable.partition.eof": True,
-                **(options or {}),
-            }
-        )
+        self._consumer = Consumer({**reader_options(bootstrap), **(options or {})})
         try:
             self._ends, starts = self._find(topic, position)
             self._consumer.assign(starts)
@@ -106,7 +96,7 @@ class BulkReader:
             for message in messages:
                 error = message.error()
                 if error is None:
-                    records.append(_read(message))
+                    records.append(read_message(message))
                 elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # its public name
                     open_partitions.discard(message.partition())
                 else:
@@ -147,7 +137,20 @@ class BulkReader:
         return min(max(low, wanted), high)
 
 
-def _read(message: Message) -> Read:
+def reader_options(bootstrap: str) -> dict[str, Any]:
+    """Settings of a consumer that reads for a command."""
+    return {
+        "bootstrap.servers": bootstrap,
+        "group.id": _NOBODY,
+        "enable.auto.commit": False,
+        "isolation.level": "read_committed",
+        "auto.offset.reset": "earliest",
+        "enable.partition.eof": True,
+    }
+
+
+def read_message(message: Message) -> Read:
+    """A record as librdkafka delivered it."""
     _kind, timestamp_ms = message.timestamp()
     headers = tuple(
         (name, value.encode() if isinstance(value, str) else value or b"")

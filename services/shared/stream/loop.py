@@ -143,6 +143,11 @@ class ConsumerLoop(Generic[E]):
         return self._inbox.open_count
 
     @property
+    def is_stuck(self) -> bool:
+        """Whether it takes no records because its dead letters cannot be written."""
+        return self._inbox.dead_letters.are_stuck
+
+    @property
     def lane(self) -> int:
         """Its lane in the slot pool."""
         return self._source.lane
@@ -168,6 +173,9 @@ class ConsumerLoop(Generic[E]):
             return
         if not self._pending:
             await self._poll(room)
+        if self._inbox.dead_letters.are_open:  # nothing is taken that might not be given up
+            await self._or_stop(self._inbox.dead_letters.none_open())
+            return
         if works := self._take():
             await self._process_patiently(works)
             if self._source.pause_s:

@@ -112,11 +112,12 @@ class Runtime:
 
     @property
     def is_ready(self) -> bool:
-        """Whether it works: it has joined its groups and the coordinator says so."""
+        """Whether it works: it is in its groups, as their coordinator says, and not stuck."""
         unconfirmed_s = self._session_timeout_s * _UNCONFIRMED_RATIO
         now_s = self._clock.monotonic_s()
         return self._is_running and all(
-            now_s - loop.consumer.membership.confirmed_at_s < unconfirmed_s for loop in self._loops
+            now_s - loop.consumer.membership.confirmed_at_s < unconfirmed_s and not loop.is_stuck
+            for loop in self._loops
         )
 
     async def _join(self, outbox: Outbox, process: Process[Any], stack: AsyncExitStack) -> bool:
