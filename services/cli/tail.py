@@ -45,6 +45,8 @@ def tail(  # noqa: PLR0913  # the options of a command
     from services.shared.stream.bulk import BulkReader, Position  # noqa: PLC0415
 
     invocation = invocation_of(context)
+    if since and offset is not None:
+        raise CommandError("--since and --offset both say where to begin: leave one out.")
     position = Position(
         offset=offset,
         since_ms=time_ms("--since", since, now_ms=SystemClock().now_ms()),

@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from services.shared.domain.errors import Unavailable
+from services.shared.domain.errors import InvalidConfiguration, Unavailable
+from services.shared.stream.quiet_client import BrokerTrouble
 
 _POLL_S = 0.2
 _POLL_RECORDS = 500
@@ -66,14 +67,18 @@ class BulkReader:
         """Connect and find the position in every partition.
 
         Raises:
-            Unavailable: No broker answers, or there is no such topic.
+            InvalidConfiguration: There is no such topic.
+            Unavailable: No broker answers.
         """
-        self._consumer = Consumer({**reader_options(bootstrap), **(options or {})})
+        trouble = BrokerTrouble()
+        self._consumer = Consumer(
+            {**trouble.settings, **reader_options(bootstrap), **(options or {})}
+        )
         try:
             self._ends, starts = self._find(topic, position)
             self._consumer.assign(starts)
         except KafkaException as error:
-            raise Unavailable("kafka", str(error)) from error
+            raise trouble.unavailable(error, self._consumer) from error
         self._total = sum(
             max(0, self._ends[tp.partition] - tp.offset) for tp in starts if tp.offset >= 0
         )
@@ -110,7 +115,9 @@ class BulkReader:
     def _find(self, topic: str, position: Position) -> tuple[dict[int, int], list[TopicPartition]]:
         metadata = self._consumer.list_topics(topic, timeout=_ANSWER_S).topics[topic]
         if metadata.error is not None:
-            raise Unavailable("kafka", f"topic {topic}: {metadata.error.str()}")
+            raise InvalidConfiguration(
+                f"There is no topic '{topic}' on this cluster. 'millrace topics list' lists them."
+            )
         ends: dict[int, int] = {}
         starts = []
         for number in metadata.partitions:
@@ -174,6 +181,7 @@ class BulkWriter:
         """Prepare; librdkafka connects in the background."""
         self._producer = Producer(
             {
+                **BrokerTrouble().settings,
                 "bootstrap.servers": bootstrap,
                 "enable.idempotence": True,
                 "linger.ms": 5,
