@@ -34,7 +34,7 @@ from services.shared.ports.work import OpenRecord
 
 _LOG = logging.getLogger(__name__)
 _TEND_EVERY_S = 0.25
-_INFORMED_WITHIN_S = 0.5
+_INFORMED_WITHIN_S = 1.0
 _BREATH = 32
 """Joiners that are ended before others get their turn."""
 

@@ -110,24 +110,21 @@ class ResultFollower:
         Raises:
             Unavailable: No broker answers. Retriable.
         """
-        await self._is_following.wait()  # an end after those that are read here is not missed
         began_ms = self._clock.now_ms()
         since_ms = int(max(began_ms - HORIZON_MS, self._looked_back_at_ms - _OVERLAP_MS))
-        over = self._ended_meanwhile = set()
-        missed: dict[bytes, CacheMissed] = {}
+        reader = self._log.reader()
         try:
-            async for raw in self._read_back(Topic.INFERENCE_RESULTS, since_ms - _SKEW_MS):
-                over.add(raw.key or b"")
-            async for raw in self._read_back(Topic.CACHE_MISSES, since_ms):
-                if raw.key is not None and raw.key not in over:
-                    _decode_into(missed, raw.key, raw)
+            await reader.start([place for places in self._places.values() for place in places])
+            await self._is_following.wait()  # an end after those that are read here is not missed
+            over = self._ended_meanwhile = set()
+            running = await self._running(reader, since_ms, over)
+            if running:
+                _LOG.info("requests are on their way already", extra={"requests": len(running)})
+            self._listener.found(running)
         finally:
             self._ended_meanwhile = None
+            await reader.stop()
         self._looked_back_at_ms = began_ms
-        running = [miss for key, miss in missed.items() if key not in over]
-        if running:
-            _LOG.info("requests are on their way already", extra={"requests": len(running)})
-        self._listener.found(running)
 
     async def look_back_when_assigned(
         self, assignment: Callable[[], frozenset[TopicPartition]]
@@ -148,6 +145,16 @@ class ResultFollower:
                     now_owned = owned or frozenset()
             owned = now_owned
             await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def _running(self, reader: Reader, since_ms: int, over: set[bytes]) -> list[CacheMissed]:
+        """What was passed on and has not ended; ends come to ``over`` from elsewhere as well."""
+        missed: dict[bytes, CacheMissed] = {}
+        async for raw in self._read_back(reader, Topic.INFERENCE_RESULTS, since_ms - _SKEW_MS):
+            over.add(raw.key or b"")
+        async for raw in self._read_back(reader, Topic.CACHE_MISSES, since_ms):
+            if raw.key is not None and raw.key not in over:
+                _decode_into(missed, raw.key, raw)
+        return [miss for key, miss in missed.items() if key not in over]
 
     async def _hand_on(self, reader: Reader) -> None:
         try:
@@ -174,26 +181,22 @@ class ResultFollower:
                 async with asyncio.timeout(_UNHURRIED_S):
                     await hurry.wait()
 
-    async def _read_back(self, topic: Topic, since_ms: int) -> AsyncIterator[Raw]:
-        """The records of a topic from a time to its end."""
-        reader = self._log.reader()
-        try:
-            await reader.start(self._places[topic])
-            left = dict(await reader.end_offsets())
-            for place in left:
-                await reader.seek_to_time(place, since_ms)
-            while left:
-                for place, end in list(left.items()):
-                    if await reader.position(place) >= end:
-                        del left[place]
-                if left:
-                    polled = await reader.poll(timeout_s=_POLL_S, max_records=_LOOK_BACK_RECORDS)
-                    for raws in polled.values():
-                        for raw in raws:
-                            yield raw
-                    await asyncio.sleep(0)  # fetched ahead, a poll does not let others run
-        finally:
-            await reader.stop()
+    async def _read_back(self, reader: Reader, topic: Topic, since_ms: int) -> AsyncIterator[Raw]:
+        """The records of a topic from a time to its end, and what comes meanwhile."""
+        ends = await reader.end_offsets()
+        left = {place: ends[place] for place in self._places[topic]}
+        for place in left:
+            await reader.seek_to_time(place, since_ms)
+        while left:
+            for place, end in list(left.items()):
+                if await reader.position(place) >= end:
+                    del left[place]
+            if left:
+                polled = await reader.poll(timeout_s=_POLL_S, max_records=_LOOK_BACK_RECORDS)
+                for place, raws in polled.items():
+                    for raw in raws if place.topic == topic else ():
+                        yield raw
+                await asyncio.sleep(0)  # fetched ahead, a poll does not let others run
 
     async def _started(self, places: Sequence[TopicPartition]) -> Reader:
         while True:

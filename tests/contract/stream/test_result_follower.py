@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from services.shared.codec.records import encode_record
 from services.shared.domain.events import CacheMissed
 from services.shared.domain.topics import Topic
-from services.shared.stream.client import TopicPartition
+from services.shared.stream.client import Reader, TopicPartition
 from services.shared.stream.result_follower import HORIZON_MS, ResultFollower
 from tests.support.example_events import missed, request_id
 from tests.support.log_backend import LogBackend
@@ -147,11 +147,11 @@ async def test_an_end_during_the_look_is_an_end(backend: LogBackend) -> None:
     async with follower_of(backend, ears) as follower:
         read_back = follower._read_back
 
-        async def late(topic: Topic, since_ms: int) -> AsyncIterator[object]:
+        async def late(reader: Reader, topic: Topic, since_ms: int) -> AsyncIterator[object]:
             if topic is Topic.CACHE_MISSES:
                 await end(backend, 1)
                 await backend.until(lambda: bool(follower._ended_meanwhile))
-            async for raw in read_back(topic, since_ms):
+            async for raw in read_back(reader, topic, since_ms):
                 yield raw
 
         follower._read_back = late  # type: ignore[assignment,method-assign]
