@@ -19,7 +19,9 @@ from services.model_caller.answers import (
 from services.model_caller.chunks import ChunkStream
 from services.model_caller.decide import CallFailed, failure, failure_from_status
 from services.model_caller.embeddings import Merged, merged_call, split_answer
+from services.model_caller.rate_headers import asked_pause_ms
 from services.model_caller.sse import EventTooLarge, SseDecoder
+from services.model_caller.usage import tokens_of
 from services.model_caller.wire import PATHS, upstream_body
 from services.shared.domain.configuration import Timeouts
 from services.shared.domain.events import InferenceRequested, Operation
@@ -38,12 +40,24 @@ class Service(msgspec.Struct, frozen=True):
     Attributes:
         provider: How to reach it.
         timeouts: How long it may take.
-        slots: Calls at once.
+        max_in_flight: Calls at once.
+        others: How to reach its other endpoints.
+        requests_per_minute: Calls a minute; 0 = no limit.
+        tokens_per_minute: Tokens a minute, input and output; 0 = no limit.
     """
 
     provider: ModelProvider
     timeouts: Timeouts
-    slots: asyncio.Semaphore
+    max_in_flight: int = 512
+    others: tuple[ModelProvider, ...] = ()
+    requests_per_minute: int = 0
+    tokens_per_minute: int = 0
+
+    def at(self, endpoint: int) -> "Service":
+        """The provider by one of its endpoints; 0 is the first."""
+        if not endpoint:
+            return self
+        return msgspec.structs.replace(self, provider=self.others[endpoint - 1])
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +85,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
         first_output_s: When output first arrived, on the event loop's clock; None = never.
         status: The provider's HTTP status; 0 = none.
         upstream_request_id: The provider's own id of the call.
+        pause_ms: How long it asks for no further call, ms; 0 = not at all.
     """
 
     result: Sequence[Answer] | CallFailed
@@ -78,6 +93,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     first_output_s: float | None = None
     status: int = 0
     upstream_request_id: str = ""
+    pause_ms: int = 0
 
 
 async def ask(service: Service, call: Call, chunks: ChunkStream | None, *, now_ms: float) -> Reply:
@@ -92,7 +108,7 @@ async def ask(service: Service, call: Call, chunks: ChunkStream | None, *, now_m
     exchange = _Exchange(service, call, chunks, now_ms)
     deadline = asyncio.timeout_at(call.deadline_s)
     try:
-        async with deadline, service.slots:
+        async with deadline:
             result = await exchange.run()
     except TimeoutError:
         result = exchange.timed_out(at_deadline=deadline.expired())
@@ -115,6 +131,7 @@ async def ask(service: Service, call: Call, chunks: ChunkStream | None, *, now_m
         first_output_s=exchange.first_output_s,
         status=exchange.status,
         upstream_request_id=exchange.upstream_request_id,
+        pause_ms=exchange.pause_ms,
     )
 
 
@@ -135,6 +152,7 @@ class _Exchange:
         self.first_output_s: float | None = None
         self.status = 0
         self.upstream_request_id = ""
+        self.pause_ms = 0
 
     async def run(self) -> Sequence[Answer] | CallFailed:
         requests = self._call.requests
@@ -157,6 +175,9 @@ class _Exchange:
             ) as upstream:
                 self.status = upstream.status
                 self.upstream_request_id = upstream.headers.get("x-request-id", "")[:128]
+                self.pause_ms = asked_pause_ms(
+                    upstream.headers, tokens=tokens_of(requests), now_ms=self._now_ms
+                )
                 if upstream.status != 200:
                     return await self._refused(upstream)
                 if self._chunks is not None:

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Sequence
 
 from services.model_caller.embeddings import merge_key
+from services.model_caller.put_off_record import as_batch
 from services.model_caller.serving import Serving, Tools, journey_of_member
 from services.model_caller.together import run_all
 from services.shared.domain.errors import MustStop, PoisonRecord
@@ -15,7 +16,8 @@ from services.shared.ports.work import OpenRecord
 
 _LOG = logging.getLogger(__name__)
 CONSUMES = BATCH_TOPICS
-READS = (*RETRY_TOPICS, Topic.MODEL_CALL_ATTEMPTS, Topic.PROVIDER_HEALTH, Topic.CONTROL)
+DELAYED = RETRY_TOPICS
+READS = (*DELAYED, Topic.MODEL_CALL_ATTEMPTS, Topic.PROVIDER_HEALTH, Topic.CONTROL)
 EMITS = (
     Topic.RESULT_CHUNKS,
     Topic.INFERENCE_RESULTS,
@@ -34,10 +36,10 @@ class ModelCallerProcessor:
         self._tools = tools
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def process(self, works: Sequence[OpenRecord[RequestBatch]]) -> None:
+    async def process(self, works: Sequence[OpenRecord[RequestBatch | RequestRouted]]) -> None:
         """Start the calls of these batches; they finish by themselves."""
         for work in works:
-            task = asyncio.create_task(self._serve_batch(work))
+            task = asyncio.create_task(self._serve_batch(as_batch(work)))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 

@@ -1,23 +1,25 @@
 """From the first call for a request to its terminal record: repeat, fall back, split, end."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
-from services.model_caller.calls import Call, Reply, Service, ask
+from services.model_caller.calls import Call, Reply, ask
 from services.model_caller.chunks import ChunkStream
 from services.model_caller.decide import (
     CallFailed,
-    Fallback,
     GiveUp,
     Retry,
     RetryBudget,
     is_of_one_member,
     next_step,
 )
+from services.model_caller.gates import PATIENCE_MS, Gates, Pass, Shut, Wish
 from services.model_caller.metrics import CallMetrics
+from services.model_caller.put_off import emits_when_shut, final_error
 from services.model_caller.together import run_all
+from services.model_caller.usage import tokens_of
 from services.shared.domain.configuration import Retries
 from services.shared.domain.emit import Emit
 from services.shared.domain.errors import PublicError
@@ -61,7 +63,7 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         run: Unique to this process.
-        services: Providers by name.
+        gates: The way to the providers.
         retries: Limits of repetition.
         budget: Extra calls that the process may still spend.
         clock: The time.
@@ -70,7 +72,7 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     run: str
-    services: Mapping[str, Service]
+    gates: Gates
     retries: Retries
     budget: RetryBudget
     clock: Clock
@@ -114,36 +116,74 @@ class Serving:
     async def _until_end(self) -> None:
         targets = list(self._members[0].route.targets)
         attempts = 0
-        if not self._calls[0]:
-            self._tools.budget.first_call()
+        last: CallFailed | None = None
         while True:
+            entry = await self._tools.gates.enter_first(targets, self._wish())
+            if isinstance(entry, Shut):
+                await self._end_shut(entry, last)
+                return
             target = targets[0]
+            if not self._calls[0]:
+                self._tools.budget.first_call()
             attempts += 1
-            reply = await self._attempt(target, len(self._calls[0]) + 1)
+            with entry:
+                reply = entry.learn(await self._attempt(entry, target, len(self._calls[0]) + 1))
             if not isinstance(reply.result, CallFailed):
                 await self._complete(target, reply.result)
                 return
             if len(self._members) > 1 and is_of_one_member(reply.result):
                 await self._split()
                 return
-            step = next_step(
-                reply.result,
-                policy=self._tools.retries,
-                attempts_made=attempts,
-                targets_left=len(targets) - 1,
-                budget_left=self._tools.budget.is_left,
-                remaining_ms=self._remaining_ms(),
-                jitter=self._tools.jitter(),
-            )
-            match step:
-                case GiveUp(error=error):
-                    await self._fail(error, has_output=reply.result.has_output)
-                    return
-                case Fallback():
-                    targets.pop(0)
-                case Retry(wait_ms=wait_ms):
-                    await asyncio.sleep(wait_ms / 1000)
-            self._tools.budget.extra_call()
+            last = reply.result
+            if not await self._goes_on(last, attempts, targets):
+                return
+
+    async def _goes_on(self, failed: CallFailed, attempts: int, targets: list[Target]) -> bool:
+        """Follow a failed call: wait, leave its target, or end the request."""
+        step = next_step(
+            failed,
+            policy=self._tools.retries,
+            attempts_made=attempts,
+            targets_left=len(targets) - 1,
+            budget_left=self._tools.budget.is_left,
+            remaining_ms=self._remaining_ms(),
+            jitter=self._tools.jitter(),
+        )
+        if isinstance(step, GiveUp):
+            await self._fail(step.error, has_output=failed.has_output)
+            return False
+        self._tools.budget.extra_call()  # before the wait: others decide meanwhile
+        if isinstance(step, Retry):
+            await asyncio.sleep(step.wait_ms / 1000)
+        else:
+            targets.pop(0)
+        return True
+
+    def _wish(self) -> Wish:
+        requests = [member.request for member in self._members]
+        return Wish(
+            lane=self._request.priority,
+            tokens=tokens_of(requests),
+            patience_ms=min(PATIENCE_MS, max(0.0, self._remaining_ms())),
+        )
+
+    async def _end_shut(self, shut: Shut, last: CallFailed | None) -> None:
+        """No target lets a call in: tell how the last one failed, or put the requests off."""
+        remaining_ms = self._remaining_ms()
+        error = final_error(shut, last, has_calls=bool(self._calls[0]), remaining_ms=remaining_ms)
+        if error is not None:
+            await self._fail(error, has_output=False)
+            return
+        for i, member in enumerate(self._members):
+            journey = journey_of_member(self._work.event, member, self._calls[i])
+            for emit in emits_when_shut(
+                member,
+                shut,
+                headers=self._work.headers,
+                journey=journey,
+                now_ms=self._tools.clock.now_ms(),
+            ):
+                await self._work.emit(emit)
 
     async def _split(self) -> None:
         """One bad member fails alone: each half is asked for by itself, and so on."""
@@ -154,8 +194,8 @@ class Serving:
             for half in halves
         )
 
-    async def _attempt(self, target: Target, attempt: int) -> Reply:
-        service = self._tools.services.get(target.provider)
+    async def _attempt(self, entry: Pass, target: Target, attempt: int) -> Reply:
+        service = entry.service
         started_ms = self._tools.clock.now_ms()
         if service is None:
             unknown = PublicError(

@@ -7,7 +7,6 @@ stages.publish(pipeline, requested(1, model="small"))      # as a gateway of our
 await pipeline.run_until_quiet()
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -25,6 +24,8 @@ from services.cache_writer.processor import CONSUMES as FINISHED
 from services.cache_writer.processor import CacheWriterProcessor, WriterMetrics
 from services.model_caller.calls import Service
 from services.model_caller.decide import RetryBudget
+from services.model_caller.gate_metrics import GateMetrics
+from services.model_caller.gates import Gates
 from services.model_caller.metrics import CallMetrics
 from services.model_caller.processor import ModelCallerProcessor
 from services.model_caller.serving import Tools as CallerTools
@@ -47,8 +48,9 @@ from services.shared.domain.configuration import (
 from services.shared.domain.events import InferenceRequested
 from services.shared.domain.model_facts import ModelFacts
 from services.shared.domain.spans import Span
-from services.shared.domain.topics import BATCH_TOPICS, REQUEST_TOPICS
+from services.shared.domain.topics import BATCH_TOPICS, REQUEST_TOPICS, RETRY_TOPICS
 from services.shared.stream.loop import Process
+from services.shared.stream.provider_health import shared_health
 from services.shared.stream.shapes import each, polled, timed
 from services.shared.stream.stage import Stage, Tools
 from services.trace_exporter.processor import CONSUMES as ENDED
@@ -190,22 +192,31 @@ class Stages:
 
         @asynccontextmanager
         async def build(tools: Tools) -> AsyncIterator[Process[Any]]:
-            services = {
-                name: Service(provider, _TIMEOUTS, asyncio.Semaphore(100))
-                for name, provider in self._providers.items()
-            }
+            run = f"run-{next(self._runs)}"
+            gates = Gates(
+                {
+                    name: Service(provider, _TIMEOUTS, max_in_flight=100)
+                    for name, provider in self._providers.items()
+                },
+                owner=run,
+                clock=tools.clock,
+                jitter=lambda: 0.0,
+                metrics=GateMetrics(tools.registry),
+            )
             caller = CallerTools(
-                run=f"run-{next(self._runs)}",
-                services=services,
+                run=run,
+                gates=gates,
                 retries=self.configuration.retries,
                 budget=RetryBudget(ratio=self.configuration.retries.budget_ratio),
                 clock=tools.clock,
                 jitter=lambda: 0.0,
                 metrics=CallMetrics(tools.registry),
             )
-            yield ModelCallerProcessor(caller).process
+            sharing = shared_health(gates.adopt, log=tools.log, outbox=tools.outbox)
+            async with sharing as gates.publish:
+                yield ModelCallerProcessor(caller).process
 
-        return Stage(service="model-caller", topics=BATCH_TOPICS, build=build)
+        return Stage(service="model-caller", topics=BATCH_TOPICS, delayed=RETRY_TOPICS, build=build)
 
     @property
     def cache_writer(self) -> Stage:

@@ -127,7 +127,7 @@ class Work(Generic[E]):
         return was_open
 
     def _with_hop(self, emit: Emit) -> Emit:
-        if emit.request is None or "hops" not in emit.event.__struct_fields__:
+        if emit.request is None or emit.delay or "hops" not in emit.event.__struct_fields__:
             return emit
         hop = self.hop(emit.request, now_ms=self._outbox.clock.now_ms())
         hops = (*emit.event.hops, hop)  # type: ignore[attr-defined]  # checked above

@@ -1,6 +1,5 @@
 """A model caller on scripted providers, and what it does with a batch."""
 
-import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,6 +8,8 @@ from prometheus_client import CollectorRegistry
 
 from services.model_caller.calls import Service
 from services.model_caller.decide import RetryBudget
+from services.model_caller.gate_metrics import GateMetrics
+from services.model_caller.gates import Gates
 from services.model_caller.metrics import CallMetrics
 from services.model_caller.processor import ModelCallerProcessor
 from services.model_caller.serving import Tools
@@ -40,6 +41,7 @@ class Caller:
 
     Attributes:
         budget: Its extra calls.
+        gates: Its way to the providers.
         registry: Its metrics.
     """
 
@@ -55,12 +57,19 @@ class Caller:
         """Connect it."""
         self.registry = CollectorRegistry()
         self.budget = RetryBudget(ratio=0.1)
-        tools = Tools(
-            run="run-1",
-            services={
-                name: Service(provider, timeouts, asyncio.Semaphore(slots))
+        self.gates = Gates(
+            {
+                name: Service(provider, timeouts, max_in_flight=slots)
                 for name, provider in providers.items()
             },
+            owner="run-1",
+            clock=clock_of_loop(),
+            jitter=jitter,
+            metrics=GateMetrics(self.registry),
+        )
+        tools = Tools(
+            run="run-1",
+            gates=self.gates,
             retries=retries or Retries(),
             budget=self.budget,
             clock=clock_of_loop(),
