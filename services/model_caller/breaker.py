@@ -153,9 +153,9 @@ class Breaker(msgspec.Struct, frozen=True, kw_only=True):
         match verdict:
             case Verdict.GOOD:
                 return Breaker(changed_at_ms=self._next_change(now_ms), heard_at_ms=now_ms)
-            case Verdict.BAD:
+            case Verdict.BAD | Verdict.THROTTLED:  # a provider that is back has room for a probe
                 return self._opened(now_ms=now_ms, jitter=jitter, reason=reason, failures=1)
-            case _:
+            case Verdict.UNSAID:
                 return self._with_probes(self.probes - 1)
 
     def adopted(self, health: ProviderHealth) -> "Breaker":

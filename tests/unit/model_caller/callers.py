@@ -22,10 +22,11 @@ from services.shared.domain.events import (
     Target,
 )
 from services.shared.domain.money import Price
+from services.shared.ports.clock import Clock
+from services.shared.ports.model_provider import ModelProvider
 from tests.support.example_events import batch, requested, routed
 from tests.support.fake_clock import clock_of_loop
 from tests.support.open_record import RecordInWork
-from tests.support.scripted_provider import ScriptedProvider
 
 TIMEOUTS = Timeouts(first_token_s=10, inter_token_s=5, total_s=20)
 PRICE = Price(input_nanousd_per_mtok=1_000_000_000, output_nanousd_per_mtok=2_000_000_000)
@@ -47,14 +48,16 @@ class Caller:
 
     def __init__(
         self,
-        providers: Mapping[str, ScriptedProvider],
+        providers: Mapping[str, ModelProvider],
         *,
+        clock: Clock | None = None,
         retries: Retries | None = None,
         timeouts: Timeouts = TIMEOUTS,
         slots: int = 100,
         jitter: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        """Connect it."""
+        """Connect it; on fake time unless a clock is given."""
+        clock = clock or clock_of_loop()
         self.registry = CollectorRegistry()
         self.budget = RetryBudget(ratio=0.1)
         self.gates = Gates(
@@ -63,7 +66,7 @@ class Caller:
                 for name, provider in providers.items()
             },
             owner="run-1",
-            clock=clock_of_loop(),
+            clock=clock,
             jitter=jitter,
             metrics=GateMetrics(self.registry),
         )
@@ -72,7 +75,7 @@ class Caller:
             gates=self.gates,
             retries=retries or Retries(),
             budget=self.budget,
-            clock=clock_of_loop(),
+            clock=clock,
             jitter=jitter,
             metrics=CallMetrics(self.registry),
         )

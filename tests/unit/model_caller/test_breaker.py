@@ -147,12 +147,18 @@ def test_bad_probes_make_the_pauses_longer_up_to_a_limit() -> None:
     assert pauses[-1] == MAX_PAUSE_MS * 1.125
 
 
-@pytest.mark.parametrize("verdict", [T, U])
-def test_a_probe_that_says_nothing_makes_room_for_another(verdict: Verdict) -> None:
+def test_a_probe_that_is_refused_for_the_rate_is_bad() -> None:
+    """Else a provider that refuses everything would be probed without a pause."""
+    half_open = probing(opened())
+    again = half_open.heard(T, is_probe=True, now_ms=NOW_MS + PAUSE_MS, jitter=0)
+    assert again.wait_ms(now_ms=NOW_MS + PAUSE_MS) == 2 * PAUSE_MS
+
+
+def test_a_probe_that_says_nothing_makes_room_for_another() -> None:
     """The circuit stays half open."""
     half_open = probing(opened())
     now_ms = NOW_MS + PAUSE_MS
-    after_it = half_open.heard(verdict, is_probe=True, now_ms=now_ms, jitter=0)
+    after_it = half_open.heard(U, is_probe=True, now_ms=now_ms, jitter=0)
     assert (after_it.state, after_it.probes) == (CircuitState.HALF_OPEN, 0)
 
 
