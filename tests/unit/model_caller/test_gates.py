@@ -221,11 +221,10 @@ async def test_a_call_waits_for_a_slot_up_to_a_second() -> None:
 async def test_background_work_leaves_half_of_the_slots_to_users() -> None:
     """Lanes 1 and 2 together get one half; lane 0 may have all."""
     gates = made(max_in_flight=4)
-    patience = {"patience_ms": 10.0}
     held = [await entered(gates, lane=1), await entered(gates, B, lane=2)]
-    assert (await shut(gates, lane=1, **patience)).on == "slots"
+    assert (await shut(gates, lane=1, patience_ms=10.0)).on == "slots"
     held += [await entered(gates, lane=0), await entered(gates, lane=0)]
-    assert (await shut(gates, lane=0, **patience)).on == "slots"
+    assert (await shut(gates, lane=0, patience_ms=10.0)).on == "slots"
     for call in held:
         with call:
             pass
