@@ -50,6 +50,21 @@ async def test_it_seeks_to_a_time(backend: LogBackend) -> None:
     await reader.stop()
 
 
+async def test_it_seeks_to_an_offset(backend: LogBackend) -> None:
+    """Back and forth; behind what was forgotten it goes on at the start of what is left."""
+    await backend.make_topic(TOPIC)
+    for i in range(4):
+        await backend.append(TOPIC, b"%d" % i)
+    reader = await _started(backend)
+    await reader.seek(PLACE, 2)
+    assert await reader.position(PLACE) == 2
+    assert await _values(reader, 2) == [b"2", b"3"]
+    await backend.truncate(TOPIC, before=3)
+    await reader.seek(PLACE, 0)
+    assert await _values(reader, 1) == [b"3"]
+    await reader.stop()
+
+
 async def test_it_reads_to_an_end_behind_holes(backend: LogBackend) -> None:
     """Aborted records and markers are passed, so a reader reaches the end that it was told."""
     await backend.make_topic(TOPIC)
