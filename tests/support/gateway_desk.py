@@ -329,11 +329,11 @@ def deliver(replies: Replies, *chunks: ResultChunk) -> None:
 
 
 def record_of(key: bytes, value: bytes) -> Raw:
-    """A record as it lies in the log, at no place."""
+    """A record as it lies in the log."""
     return ConsumerRecord(
         topic=Topic.RESULT_CHUNKS,
         partition=REPLY_PARTITION,
-        offset=-1,
+        offset=0,
         timestamp=0,
         timestamp_type=0,
         key=key,
