@@ -46,7 +46,7 @@ class KafkaChunkCursor:
         await self._reader.stop()
 
 
-class KafkaChunkLog:
+class KafkaChunkCursors:
     """Opens readers of ``result-chunks``."""
 
     def __init__(self, log: Log, *, partition_count: int) -> None:

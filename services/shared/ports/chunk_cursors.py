@@ -82,7 +82,7 @@ class ChunkCursor(Protocol):
         ...
 
 
-class ChunkLog(Protocol):
+class ChunkCursors(Protocol):
     """The partitions of ``result-chunks``."""
 
     @property
