@@ -84,7 +84,7 @@ async def test_streams_cut_at_one_gateway_go_on_at_the_other(scaled: RunningStac
     """Cut in the middle of the wire, while they run: the same lines as those of an uncut read."""
     one, two = (f"{scaled.addresses[name]}/v1" for name in ("gateway", "gateway_1"))
     headers = {"authorization": f"Bearer {scaled.key}"}
-    chance = random.Random(CUTS)  # noqa: S311  # where to cut is no secret
+    chance = random.Random(CUTS)  # where to cut is no secret
 
     async with aiohttp.ClientSession(headers=headers) as session:
 
