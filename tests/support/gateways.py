@@ -24,8 +24,8 @@ from services.shared.domain.events import ChunkKind, ResultChunk
 from services.shared.domain.ids import RANDOM_BYTES, new_request_id
 from services.shared.domain.name_patterns import NamePatterns
 from services.shared.domain.topics import Topic
-from services.shared.ports.chunk_log import ChunkRecord
-from services.shared.stream.chunk_log import KafkaChunkLog
+from services.shared.ports.chunk_cursors import ChunkRecord
+from services.shared.stream.chunk_cursors import KafkaChunkCursors
 from services.shared.stream.chunk_reader import follow, open_reply_partition
 from services.shared.stream.claim_log import ClaimLog
 from services.shared.stream.client import Reader, TopicPartition
@@ -85,7 +85,7 @@ class Gateway:
         count = producer.partition_count(Topic.RESULT_CHUNKS)
         where = TopicPartition(Topic.RESULT_CHUNKS, self._partition)
         self.streams = Streams(
-            KafkaChunkLog(self.log, partition_count=count),
+            KafkaChunkCursors(self.log, partition_count=count),
             own_partition=self._partition,
             live_from=await self._reader.position(where),
         )

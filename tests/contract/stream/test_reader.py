@@ -50,6 +50,22 @@ async def test_it_seeks_to_a_time(backend: LogBackend) -> None:
     await reader.stop()
 
 
+async def test_it_seeks_to_an_offset(backend: LogBackend) -> None:
+    """Back and forth; where an offset is no longer kept, it stands at the first that is."""
+    await backend.make_topic(TOPIC)
+    for i in range(4):
+        await backend.append(TOPIC, b"%d" % i)
+    reader = await _started(backend)
+    for offset in (2, 0, 3):
+        await reader.seek(PLACE, offset)
+        assert await reader.position(PLACE) == offset
+        assert await _values(reader, 4 - offset) == [b"%d" % i for i in range(offset, 4)]
+    await backend.truncate(TOPIC, before=2)
+    await reader.seek(PLACE, 1)
+    assert await _values(reader, 2) == [b"2", b"3"]
+    await reader.stop()
+
+
 async def test_it_reads_to_an_end_behind_holes(backend: LogBackend) -> None:
     """Aborted records and markers are passed, so a reader reaches the end that it was told."""
     await backend.make_topic(TOPIC)
