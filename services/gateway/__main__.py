@@ -36,9 +36,9 @@ from services.shared.domain.errors import InvalidConfiguration, PublicError
 from services.shared.domain.ids import RANDOM_BYTES, new_request_id
 from services.shared.domain.name_patterns import NamePatterns
 from services.shared.domain.topics import Topic
-from services.shared.ports.chunk_log import ChunkRecord
+from services.shared.ports.chunk_cursors import ChunkRecord
 from services.shared.ports.clock import Clock
-from services.shared.stream.chunk_log import KafkaChunkLog
+from services.shared.stream.chunk_cursors import KafkaChunkCursors
 from services.shared.stream.chunk_reader import follow
 from services.shared.stream.claim_log import ClaimLog
 from services.shared.stream.client import Producer, Reader, TopicPartition
@@ -163,7 +163,7 @@ async def _streams(
     where = TopicPartition(Topic.RESULT_CHUNKS, own_partition)
     count = producer.partition_count(Topic.RESULT_CHUNKS)
     return Streams(
-        KafkaChunkLog(log, partition_count=count),
+        KafkaChunkCursors(log, partition_count=count),
         own_partition=own_partition,
         live_from=await reader.position(where),
     )

@@ -16,7 +16,7 @@ from services.shared.codec.headers import DEADLINE, STREAM, TENANT
 from services.shared.codec.records import decode_record
 from services.shared.domain.errors import PoisonRecord, Unavailable
 from services.shared.domain.events import ResultChunk
-from services.shared.ports.chunk_log import ChunkCursor, ChunkLog, ChunkRecord
+from services.shared.ports.chunk_cursors import ChunkCursor, ChunkCursors, ChunkRecord
 
 _LOG = logging.getLogger(__name__)
 IDLE_S = 10.0
@@ -126,7 +126,7 @@ class Followers:
 class Feed:
     """The followers of one partition and its readers, which are closed when nobody follows."""
 
-    def __init__(self, log: ChunkLog, partition: int, *, live_from: int | None = None) -> None:
+    def __init__(self, log: ChunkCursors, partition: int, *, live_from: int | None = None) -> None:
         """Read nothing yet.
 
         Args:
@@ -247,7 +247,7 @@ class Feed:
             for follower in new:
                 follower.position = first
         if self._reading:
-            cursor.seek(min(follower.position for follower in self._reading))
+            await cursor.seek(min(follower.position for follower in self._reading))
 
     async def _give(self, follower: Follower, record: ChunkRecord) -> None:
         for _ in range(_TURNS_TO_TAKE):

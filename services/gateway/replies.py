@@ -3,7 +3,7 @@
 from services.gateway.feed import put_record
 from services.gateway.waiter import Lead, Waiter
 from services.shared.domain.errors import PublicError
-from services.shared.ports.chunk_log import ChunkRecord
+from services.shared.ports.chunk_cursors import ChunkRecord
 
 
 class Replies:

@@ -5,7 +5,7 @@ from services.gateway.sse import EventId
 from services.gateway.waiter import CUT, Waiter
 from services.shared.domain.errors import PublicError
 from services.shared.domain.ids import NO_REPLY, RequestOrigin, origin_from_request_id
-from services.shared.ports.chunk_log import ChunkLog, ChunkRecord
+from services.shared.ports.chunk_cursors import ChunkCursors, ChunkRecord
 
 CLOCK_SKEW_MS = 10_000
 """By how much a gateway's clock may be ahead of the broker's."""
@@ -26,7 +26,7 @@ def expired(request_id: str) -> PublicError:
 class Streams:
     """All requests that are followed in this process, whoever they were asked by."""
 
-    def __init__(self, log: ChunkLog, *, own_partition: int, live_from: int) -> None:
+    def __init__(self, log: ChunkCursors, *, own_partition: int, live_from: int) -> None:
         """Follow none.
 
         Args:

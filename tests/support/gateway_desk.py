@@ -36,7 +36,7 @@ from services.shared.domain.ids import RANDOM_BYTES, new_request_id
 from services.shared.domain.keys import SECRET_BYTES, key_hash, new_key
 from services.shared.domain.name_patterns import NamePatterns
 from services.shared.domain.topics import Topic
-from services.shared.stream.chunk_log import KafkaChunkLog
+from services.shared.stream.chunk_cursors import KafkaChunkCursors
 from services.shared.stream.client import Raw
 from tests.support.claims import FakeBook, idempotency_of
 from tests.support.fake_clock import START_MS, FakeClock, run_on_fake_time
@@ -286,7 +286,7 @@ def desk_of(
 ) -> Desk:
     """A desk with a few keys and models, on an empty log."""
     cluster = MemoryCluster(clock, topics={Topic.RESULT_CHUNKS: REPLY_PARTITIONS})
-    log = KafkaChunkLog(cluster.log(), partition_count=REPLY_PARTITIONS)
+    log = KafkaChunkCursors(cluster.log(), partition_count=REPLY_PARTITIONS)
     streams = Streams(log, own_partition=REPLY_PARTITION, live_from=0)
     return Desk(
         publisher=publisher,
@@ -336,11 +336,11 @@ def deliver(replies: Replies, *chunks: ResultChunk) -> None:
 
 
 def record_of(key: bytes, value: bytes) -> Raw:
-    """A record as it lies in the log, at no place."""
+    """A record as it lies in the log."""
     return ConsumerRecord(
         topic=Topic.RESULT_CHUNKS,
         partition=REPLY_PARTITION,
-        offset=-1,
+        offset=0,
         timestamp=0,
         timestamp_type=0,
         key=key,

@@ -24,13 +24,15 @@ from services.shared.domain.events import ChunkKind, ResultChunk
 from services.shared.domain.ids import RANDOM_BYTES, new_request_id
 from services.shared.domain.name_patterns import NamePatterns
 from services.shared.domain.topics import Topic
-from services.shared.ports.chunk_log import ChunkRecord
-from services.shared.stream.chunk_log import KafkaChunkLog
+from services.shared.ports.chunk_cursors import ChunkRecord
+from services.shared.stream.chunk_cursors import KafkaChunkCursors
 from services.shared.stream.chunk_reader import follow, open_reply_partition
+from services.shared.stream.claim_log import ClaimLog
 from services.shared.stream.client import Reader, TopicPartition
 from services.shared.stream.control_publisher import KafkaControlPublisher
 from services.shared.stream.publisher import KafkaRequestPublisher
 from services.shared.stream.record_finder import KafkaRecordFinder
+from tests.support.claims import idempotency_of
 from tests.support.fake_clock import FakeClock
 from tests.support.gateway_desk import KEY, KEYS, MODELS, FakeExchange, Sent, http_request
 from tests.support.memory_log import MemoryCluster, MemoryLog
@@ -83,7 +85,7 @@ class Gateway:
         count = producer.partition_count(Topic.RESULT_CHUNKS)
         where = TopicPartition(Topic.RESULT_CHUNKS, self._partition)
         self.streams = Streams(
-            KafkaChunkLog(self.log, partition_count=count),
+            KafkaChunkCursors(self.log, partition_count=count),
             own_partition=self._partition,
             live_from=await self._reader.position(where),
         )
@@ -94,10 +96,14 @@ class Gateway:
             self.streams.deliver(record)
 
         self._following = asyncio.ensure_future(follow(self._reader, deliver))
+        claims = ClaimLog(self.log, producer, clock=self._clock)
+        self._claims_following = asyncio.ensure_future(claims.follow())
+        publisher = KafkaRequestPublisher(
+            producer, secret=SECRET, clock=self._clock, on_outcome=lambda _: None
+        )
+        finder = KafkaRecordFinder(self.log, producer)
         self.desk = Desk(
-            publisher=KafkaRequestPublisher(
-                producer, secret=SECRET, clock=self._clock, on_outcome=lambda _: None
-            ),
+            publisher=publisher,
             controls=KafkaControlPublisher(producer),
             replies=replies,
             streams=self.streams,
@@ -107,11 +113,18 @@ class Gateway:
             reply_partition=self._partition,
             clock=self._clock,
             metrics=InferenceMetrics(CollectorRegistry()),
+            idempotency=idempotency_of(
+                book=claims,
+                finder=finder,
+                publisher=publisher,
+                clock=self._clock,
+                streams=self.streams,
+            ),
         )
         table = routes(
             self.desk,
             models=MODELS,
-            finder=KafkaRecordFinder(self.log, producer),
+            finder=finder,
             health=HealthApi(registry=CollectorRegistry(), checks={}),
         )
         self._app = GatewayApp(table, new_request_id=self._new_request_id)
@@ -120,9 +133,10 @@ class Gateway:
     async def stop(self) -> None:
         """End it."""
         await self.streams.close()
-        self._following.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._following
+        for following in (self._following, self._claims_following):
+            following.cancel()
+            with suppress(asyncio.CancelledError):
+                await following
         await self._reader.stop()
 
     def ask(  # a request has these parts

@@ -11,15 +11,19 @@ from services.gateway.desk import Desk
 from services.gateway.event_stream import GRACE_MS, HEADERS_WITHIN_S, KEEP_ALIVE_S
 from services.gateway.front_door.exchange import ClientGone
 from services.gateway.inference import inference
-from services.gateway.sse import DONE, KEEP_ALIVE
+from services.gateway.sse import DONE, KEEP_ALIVE, KEEP_ALIVE_BESIDE_IDS
 from services.gateway.waiter import RIVAL_GRACE_S
 from services.shared.domain.errors import PublicError
 from services.shared.domain.events import ChunkKind, Operation
 from tests.support.fake_clock import clock_of_loop
 from tests.support.gateway_desk import (
     CHAT,
+    HASTY_KEY,
+    KEY,
+    REPLY_PARTITION,
     REQUEST_ID,
     STRANGER_KEY,
+    FakeControls,
     FakeExchange,
     FakePublisher,
     Sent,
@@ -45,6 +49,7 @@ class Talk:
     Attributes:
         sent: What its client has got.
         publisher: What entered the pipeline.
+        controls: What those who run requests were told.
         desk: The gateway's desk.
     """
 
@@ -55,7 +60,8 @@ class Talk:
         self.sent = Sent()
         self.publisher = FakePublisher()
         self.publisher.is_away = is_away
-        self.desk: Desk = desk_of(clock_of_loop(), self.publisher)
+        self.controls = FakeControls()
+        self.desk: Desk = desk_of(clock_of_loop(), self.publisher, controls=self.controls)
         handler = inference(Operation.CHAT, self.desk)
         self._task = asyncio.ensure_future(handler(request, send or self.sent))
 
@@ -369,3 +375,57 @@ async def test_another_operation_has_another_form() -> None:
     assert (sent.status, sent.error["param"]) == (400, "input")
     assert "input" not in CHAT
     assert http_request().exchange is None
+
+
+@on_fake_time
+async def test_a_client_that_may_resume_gets_ids() -> None:
+    """Beside them a keep-alive is glued to the next event; [DONE] has an id, too."""
+    async with talk(chat_request({"x-millrace-resumable": "true"}, stream=True)) as talking:
+        deliver(talking.desk.replies, chunk(0, payload=b"1\n2"))
+        await asyncio.sleep(KEEP_ALIVE_S * 1.1)
+        deliver(talking.desk.replies, chunk(1, ChunkKind.END, payload=b"3"))
+        await talking.end()
+        place = f"{REPLY_PARTITION}:0"
+        assert talking.sent.parts == [
+            f"id: 0:{place}:0\ndata: 1\n\nid: 0:{place}\ndata: 2\n\n".encode(),
+            KEEP_ALIVE_BESIDE_IDS,
+            f"id: 1:{place}:0\ndata: 3\n\nid: 1:{place}\ndata: [DONE]\n\n".encode(),
+        ]
+
+
+@pytest.mark.parametrize(
+    ("key", "count", "is_retry"),
+    [
+        (KEY, "1", True),
+        (KEY, "12", True),
+        (KEY, "0", False),
+        (KEY, "", False),
+        (KEY, "-1", False),
+        (KEY, "x", False),
+        (KEY, "9" * 5_000, False),
+        (HASTY_KEY, "1", False),
+    ],
+)
+@on_fake_time
+async def test_a_repetition_is_marked_where_its_key_allows_it(
+    *, key: str, count: str, is_retry: bool
+) -> None:
+    """OpenAI's clients number theirs; whatever else the header says is no repetition."""
+    headers = {"x-stainless-retry-count": count}
+    async with talk(chat_request(headers, key=key)) as talking:
+        deliver(talking.desk.replies, chunk(0, ChunkKind.END, payload=ANSWER))
+        await talking.end()
+        assert talking.publisher.retries == [is_retry]
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+@on_fake_time
+async def test_what_nobody_waits_for_is_cancelled_where_its_key_says_so(*, is_away: bool) -> None:
+    """Where that cannot be said, the request goes on; its client is gone in any case."""
+    exchange = FakeExchange()
+    async with talk(chat_request(key=HASTY_KEY, exchange=exchange)) as talking:
+        talking.controls.is_away = is_away
+        exchange.leave()
+        await talking.end()
+        asked = [(it.request_id, it.tenant, it.reason) for it in talking.controls.published]
+        assert asked == ([] if is_away else [(REQUEST_ID, "acme", "client_gone")])

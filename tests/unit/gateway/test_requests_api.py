@@ -1,4 +1,4 @@
-"""``GET /v1/requests/{id}``."""
+"""``GET /v1/requests/{id}`` and cancelling."""
 
 import pytest
 
@@ -14,6 +14,7 @@ from tests.support.gateway_desk import (
     OTHER_KEY,
     REQUEST_ID,
     STRANGER_KEY,
+    FakeControls,
     FakeFinder,
     FakePublisher,
     Sent,
@@ -126,3 +127,45 @@ async def test_a_log_that_is_away_is_said() -> None:
     sent = await answered(AbsentFinder())
     assert (sent.status, sent.error["code"]) == (503, "upstream_unavailable")
     assert sent.headers["retry-after"] == "2"
+
+
+async def cancelled(finder: FakeFinder, controls: FakeControls, *, key: str = KEY) -> Sent:
+    """What is answered to whoever wants a request to end."""
+    sent = Sent()
+    desk = desk_of(FakeClock(), FakePublisher(), controls=controls)
+    await RequestsApi(desk, OwnRequests(finder)).cancel(get(key=key), sent)
+    return sent
+
+
+async def test_a_request_under_way_is_asked_to_end() -> None:
+    """202: it is recorded that it should, and its state said."""
+    controls = FakeControls()
+    sent = await cancelled(FakeFinder(miss=UNDER_WAY), controls)
+    assert (sent.status, sent.document["status"]) == (202, "in_progress")
+    (control,) = controls.published
+    assert (control.request_id, control.tenant) == (REQUEST_ID, "acme")
+    assert (control.action, control.reason, control.at) == ("cancel", "asked", int(START_MS))
+
+
+async def test_a_request_that_has_ended_is_not_ended_again() -> None:
+    """200: nothing is recorded, and it is said how it ended."""
+    controls = FakeControls()
+    sent = await cancelled(FakeFinder(COMPLETED, UNDER_WAY), controls)
+    assert (sent.status, sent.document["status"]) == (200, "completed")
+    assert controls.published == []
+
+
+@pytest.mark.parametrize(("key", "status"), [(OTHER_KEY, 404), (STRANGER_KEY, 401)])
+async def test_nobody_ends_what_is_not_his(key: str, status: int) -> None:
+    """It looks as if it were not there."""
+    controls = FakeControls()
+    sent = await cancelled(FakeFinder(miss=UNDER_WAY), controls, key=key)
+    assert (sent.status, controls.published) == (status, [])
+
+
+async def test_a_cancellation_that_cannot_be_recorded_is_not_confirmed() -> None:
+    """503, to be tried again."""
+    controls = FakeControls()
+    controls.is_away = True
+    sent = await cancelled(FakeFinder(miss=UNDER_WAY), controls)
+    assert (sent.status, sent.error["code"]) == (503, "upstream_unavailable")
