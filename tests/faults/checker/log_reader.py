@@ -3,7 +3,7 @@
 import io
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,9 @@ from tests.faults.checker.history import Entry, Lag
 PATIENCE_S = 30.0
 _POLL_S = 0.2
 _BATCH = 2_000
+_UNREAD = frozenset({"result-chunks", "usage-windows"})
+"""Most of all records, and what clients saw of them is in the operation log."""
+
 _ENVELOPE_BYTES = 5
 _UNREADABLE = (ValueError, EOFError, IndexError, KeyError, OverflowError, TypeError)
 
@@ -47,8 +50,15 @@ class Schemas:
         return dict(record) if not body.read(1) else None
 
 
-def read_topics(bootstrap: str, schemas: Schemas) -> dict[str, list[Entry]]:
-    """Everything in every topic but Kafka's own, committed records only.
+def read_topics(
+    bootstrap: str, schemas: Schemas, *, only: Collection[str] = ()
+) -> dict[str, list[Entry]]:
+    """Everything in every topic that the checks look at, committed records only.
+
+    Args:
+        bootstrap: Of the cluster.
+        schemas: What the bytes mean.
+        only: Topics to read; empty = all.
 
     Raises:
         TimeoutError: The end was not reached in time. Retriable.
@@ -63,13 +73,16 @@ def read_topics(bootstrap: str, schemas: Schemas) -> dict[str, list[Entry]]:
         }
     )
     try:
-        return _read_all(consumer, schemas)
+        return _read_all(consumer, schemas, only)
     finally:
         consumer.close()
 
 
-def _read_all(consumer: Consumer, schemas: Schemas) -> dict[str, list[Entry]]:
-    names = [n for n in consumer.list_topics(timeout=PATIENCE_S).topics if _is_ours(n)]
+def _read_all(
+    consumer: Consumer, schemas: Schemas, only: Collection[str]
+) -> dict[str, list[Entry]]:
+    topics = consumer.list_topics(timeout=PATIENCE_S).topics
+    names = [name for name in topics if (name in only if only else _is_ours(name))]
     places, ends = _places_and_ends(consumer, names)
     found: dict[str, list[Entry]] = {name: [] for name in names}
     consumer.assign(places)
@@ -85,7 +98,8 @@ def _read_all(consumer: Consumer, schemas: Schemas) -> dict[str, list[Entry]]:
 
 
 def _is_ours(name: str) -> bool:
-    return not name.startswith("_") and not name.endswith("changelog")
+    is_wanted = name not in _UNREAD and not name.endswith("changelog")
+    return is_wanted and not name.startswith("_")
 
 
 def _places_and_ends(

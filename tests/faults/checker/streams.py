@@ -114,13 +114,16 @@ def _of_resumes(history: History, recorded: dict[str, str | None]) -> list[Viola
 
 
 def beginning(after: str, readings: Sequence[Operation]) -> Sequence[Event] | None:
-    """What came up to an event in the reading that has it; None where none has."""
+    """What came up to an event, in one reading or several; None where nobody has read it."""
     if not after:
         return ()
     for reading in readings:
         ids = [event.id for event in reading.events]
-        if after in ids and not reading.after:
-            return reading.events[: ids.index(after) + 1]
+        if after not in ids or reading.after == after:
+            continue
+        before = beginning(reading.after, [other for other in readings if other is not reading])
+        if before is not None:
+            return [*before, *reading.events[: ids.index(after) + 1]]
     return None
 
 
