@@ -22,6 +22,9 @@ _RETRIABLE = frozenset({0, 409, 429, 500, 502, 503, 504})
 _PACES = (("ttft=40ms:tps=60", 24), ("tps=0", 40), ("ttft=200ms:tps=25", 60))
 """Answers of 0.4 s, at once, and 2.6 s."""
 
+_SLOW = ("ttft=1s:tps=2", 58)
+"""Answers of half a minute."""
+
 _WORDS = ("river", "stone", "paper", "light", "clock", "bread", "glass", "train", "north", "quiet")
 
 
@@ -29,7 +32,13 @@ class Load:
     """Requests at a steady rate, sent on time whatever becomes of the earlier ones."""
 
     def __init__(
-        self, clients: Clients, tenants: Sequence[Tenant], *, rate: float, seed: int
+        self,
+        clients: Clients,
+        tenants: Sequence[Tenant],
+        *,
+        rate: float,
+        seed: int,
+        slow: bool = False,
     ) -> None:
         """Prepare.
 
@@ -38,6 +47,7 @@ class Load:
             tenants: On whose account.
             rate: Requests a second.
             seed: Of all that is random.
+            slow: Ask for answers of half a minute only, for what happens in mid-call.
         """
         self._clients = clients
         self._tenants = tenants
@@ -46,8 +56,7 @@ class Load:
         self._running: set[asyncio.Task[None]] = set()
         self._asked: list[Question] = []
         self._count = 0
-        self.slow = False
-        """Ask for answers of half a minute only; for what happens in mid-call."""
+        self._slow = slow
 
     async def send(self) -> None:
         """Send requests until cancelled."""
@@ -76,10 +85,10 @@ class Load:
         draw = self._random
         streamed = draw.random() < STREAM_RATIO if is_stream is None else is_stream
         alike = [q for q in self._asked[-200:] if q.is_stream == streamed]
-        if alike and draw.random() < DUPLICATE_RATIO:
+        if alike and not self._slow and draw.random() < DUPLICATE_RATIO:
             return draw.choice(alike)
         tenant = draw.choice(self._tenants)
-        pace, length = ("ttft=1s:tps=2", 58) if self.slow else draw.choice(_PACES)
+        pace, length = _SLOW if self._slow else draw.choice(_PACES)
         words = " ".join(draw.choice(_WORDS) for _ in range(length))
         prompt = f"{tenant.canary} {draw.getrandbits(64):016x} {words}"
         once = "once/" if draw.random() < ONCE_RATIO else ""
@@ -110,6 +119,11 @@ class Load:
         if seen.is_cut:
             await self._come_back(question, seen, gateway=gateway)
 
+    async def stream_and_come_back(self, question: Question, *, gateway: str) -> Seen:
+        """Ask for a stream at one gateway and read it to its end, at whichever gateway."""
+        seen = await self._clients.ask(question, gateway=gateway, process=0)
+        return await self._come_back(question, seen, gateway=gateway) if seen.is_cut else seen
+
     async def _leave_and_return(self, process: int) -> None:
         question, gateway = self.question(is_stream=True), self._gateway()
         seen = await self._clients.ask(
@@ -119,11 +133,11 @@ class Load:
         if seen.is_cut or (seen.is_left and not is_gone_for_good):
             await self._come_back(question, seen, gateway=gateway)
 
-    async def _come_back(self, question: Question, seen: Seen, *, gateway: str) -> None:
+    async def _come_back(self, question: Question, seen: Seen, *, gateway: str) -> Seen:
         """Resume on another gateway, and again until there is nothing more to be had."""
-        request_id = seen.request_id
+        request_id, part = seen.request_id, seen
         if not (question.is_stream and request_id):
-            return
+            return seen
         after, since_s = seen.last_id, seen.last_s
         for _ in range(RESUME_TRIES):
             gateway = self._gateway(other_than=gateway)
@@ -132,8 +146,9 @@ class Load:
             )
             after, since_s = part.last_id or after, part.last_s or since_s
             if part.is_over and part.status not in _RETRIABLE and not part.is_cut:
-                return
+                break
             await asyncio.sleep(RESUME_PAUSE_S)
+        return part
 
     async def _cancel(self, process: int) -> None:
         question, gateway = self.question(is_stream=True), self._gateway()

@@ -96,6 +96,15 @@ def row_of(
     )
 
 
+def row_of_failure(scenario: str, why: str, *, seed: int) -> Row:
+    """The line of a scenario that was not carried out."""
+    return Row(
+        scenario=scenario, seed=seed, requests=0, ok=0, refused=0, unknown=0, lost=0, doubled=0,
+        broken=0, calls=0, gap_max_s=0.0, gap_p99_s=0.0, silence_s=0.0, recovered_s=0.0,
+        evidence=(), violations=(f"not carried out: {why}",),
+    )  # fmt: skip
+
+
 def _broken(history: History) -> int:
     readings: defaultdict[str, list[Operation]] = defaultdict(list)
     for operation in history.readings():

@@ -248,11 +248,15 @@ def running_rig(
         try:
             yield rig
         finally:
-            keep_logs(data)
+            keep_logs(folder)
 
 
-def keep_logs(data: Path) -> None:
-    """Copy the processes' logs to the folder in ``FAULTS_LOGS``, where that is set."""
+def keep_logs(folder: Path) -> None:
+    """Copy what processes, clients and provider wrote to ``FAULTS_LOGS``, where that is set."""
     target = os.environ.get("FAULTS_LOGS")
-    if target:
-        shutil.copytree(data / "logs", Path(target) / f"logs-{os.getpid()}", dirs_exist_ok=True)
+    if not target:
+        return
+    kept = Path(target) / folder.name
+    shutil.copytree(folder / "data" / "logs", kept)
+    for path in folder.glob("*.jsonl"):
+        shutil.copy(path, kept)

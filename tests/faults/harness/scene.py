@@ -28,7 +28,7 @@ from tests.faults.harness.client import Clients
 from tests.faults.harness.load import Load
 from tests.faults.harness.operation_log import OperationLog
 from tests.faults.harness.proxy import FaultProxy, fault_proxy
-from tests.faults.harness.report import Row, row_of
+from tests.faults.harness.report import Row, row_of, row_of_failure
 from tests.faults.harness.rig import Rig, eventually
 
 RATE = 20.0
@@ -124,7 +124,9 @@ async def _status(session: aiohttp.ClientSession, url: str) -> int:
 
 
 @asynccontextmanager
-async def scenario(rig: Rig, name: str, rows: list[Row], options: Options) -> AsyncIterator[Scene]:
+async def scenario(
+    rig: Rig, name: str, rows: list[Row], options: Options, *, slow: bool = False
+) -> AsyncIterator[Scene]:
     """Load around a fault, which the body of the ``async with`` block does; then the reckoning.
 
     Args:
@@ -132,26 +134,41 @@ async def scenario(rig: Rig, name: str, rows: list[Row], options: Options) -> As
         name: The scenario's.
         rows: Gets its line of the table, whatever it says.
         options: Seed, and what is not checked.
+        slow: Whether answers take half a minute each.
     """
     log = OperationLog(rig.path(f"operations-{time.time_ns()}.jsonl"))
     print(f"\n{name}: seed {options.seed}")
+    try:
+        async with _under_load(rig, log, options, slow=slow) as scene:
+            yield scene
+            await _recover(log, scene)
+    except (AssertionError, OSError, TimeoutError) as error:
+        rows.append(row_of_failure(name, str(error), seed=options.seed))
+        raise
+    finally:
+        log.close()
+    history = await asyncio.to_thread(witnessed, scene, log)
+    judge(name, history, rows, options, seen=rig.seen)
+
+
+@asynccontextmanager
+async def _under_load(
+    rig: Rig, log: OperationLog, options: Options, *, slow: bool
+) -> AsyncIterator[Scene]:
+    """A steady load for the length of an ``async with`` block; at its end all is quiet."""
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
     async with (
         fault_proxy(rig.simulator_port, port=rig.provider_port) as (proxy, _),
         aiohttp.ClientSession(connector=connector) as session,
     ):
         clients = Clients(session, log, rig.gateways)
-        load = Load(clients, rig.tenants, rate=options.rate, seed=options.seed)
+        load = Load(clients, rig.tenants, rate=options.rate, seed=options.seed, slow=slow)
         scene = Scene(rig, clients, load, proxy)
         async with _sending(scene, session):
             await asyncio.sleep(WARM_UP_S + STEADY_S)
             yield scene
-            await _recover(log, scene)
         await _quiesce(rig, log)
         await _look(clients, rig, log, seed=options.seed)
-    history = await asyncio.to_thread(witnessed, scene, log)
-    log.close()
-    judge(name, history, rows, options, seen=rig.seen)
 
 
 @asynccontextmanager
@@ -180,17 +197,19 @@ async def _recover(log: OperationLog, scene: Scene) -> None:
 
 async def _quiesce(rig: Rig, log: OperationLog) -> None:
     """Wait until nothing is under way; what still is after that is for the checker to see."""
+    begun_s, waited_for = time.monotonic(), ""
 
     def is_quiet() -> bool:
-        if any(max(lag.committed, 0) < lag.end for lag in _lags(rig)):
-            return False
-        topics = read_topics(rig.kafka, rig.schemas, only={RESULTS})
-        ended = requests_in(iter(topics[RESULTS]))
+        nonlocal waited_for
+        behind = [str(lag) for lag in _lags(rig) if max(lag.committed, 0) < lag.end]
+        ended = requests_in(iter(read_topics(rig.kafka, rig.schemas, only={RESULTS})[RESULTS]))
         accepted = {o.request_id for o in operations_from_lines(log.lines()) if _owes(o)}
-        return accepted <= ended
+        waited_for = ", ".join([*behind, *(accepted - ended)]) or waited_for
+        return not behind and accepted <= ended
 
     with contextlib.suppress(AssertionError):
         await eventually(is_quiet, timeout_s=QUIET_S, poll_s=0.5)
+    print(f"quiet after {time.monotonic() - begun_s:.1f} s; last waited for: {waited_for[:300]}")
 
 
 def _owes(operation: Operation) -> bool:
