@@ -67,6 +67,7 @@ class Rig:
         tenants: Who may ask.
         provider_port: Where the model caller expects the provider: the scenario's proxy.
         schemas: How its records are read.
+        config: The configuration of its services.
         seen: Violations that earlier scenarios on this stack have shown already.
     """
 
@@ -81,8 +82,8 @@ class Rig:
         self._site = folder / "site"
         self._site.mkdir()
         (self._site / "sitecustomize.py").write_text(_CRASHES)
-        self._config = folder / "millrace.yaml"
-        write_configuration(self._config, self.tenants, provider_port=self.provider_port)
+        self.config = folder / "millrace.yaml"
+        write_configuration(self.config, self.tenants, provider_port=self.provider_port)
         environ = {
             "MILLRACE_SIMULATOR_CALL_LOG": str(self.journal),
             "PYTHONPATH": str(self._site),
@@ -92,7 +93,7 @@ class Rig:
     def start(self) -> None:
         """Start it; returns when requests are answered."""
         self.stack.up(
-            "--config", str(self._config), "--partitions", str(PARTITIONS), "--scale", "gateway=2"
+            "--config", str(self.config), "--partitions", str(PARTITIONS), "--scale", "gateway=2"
         )
 
     def path(self, name: str) -> Path:

@@ -36,7 +36,8 @@ WARM_UP_S, STEADY_S, AFTER_S = 2.0, 2.0, 3.0
 QUIET_S = 30.0
 _LOOKS = 12
 _HEALTH_INTERVAL_S, _HEALTH_TIMEOUT_S = 0.5, 4.0
-_OWN_GROUPS = frozenset({"fault-checker"})
+_LET_BE = ("fault-checker", "metrics-aggregator")
+"""Groups that need not be at the end: the checker's own, and one that commits at its leisure."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,9 +75,12 @@ class Scene:
         poisons: Bad records that were written.
     """
 
-    def __init__(self, rig: Rig, clients: Clients, load: Load, proxy: FaultProxy) -> None:
+    def __init__(
+        self, rig: Rig, clients: Clients, load: Load, proxy: FaultProxy, log: OperationLog
+    ) -> None:
         """Put together what a scenario needs."""
         self.rig = rig
+        self._log = log
         self.clients = clients
         self.load = load
         self.proxy = proxy
@@ -102,6 +106,11 @@ class Scene:
             victims=tuple(victims), recovery_s=recovery_s, evidence=harm.evidence,
         )  # fmt: skip
         self.faults.append(fault)
+
+    def was_refused_since(self, begun_s: float) -> bool:
+        """Whether somebody who asked since then was told 503."""
+        operations = operations_from_lines(self._log.lines())
+        return any(o.status == 503 and o.invoked_s > begun_s for o in operations)
 
     async def watch_health(self, session: aiohttp.ClientSession) -> None:
         """Ask the gateways how they are until cancelled."""
@@ -163,7 +172,7 @@ async def _under_load(
     ):
         clients = Clients(session, log, rig.gateways)
         load = Load(clients, rig.tenants, rate=options.rate, seed=options.seed, slow=slow)
-        scene = Scene(rig, clients, load, proxy)
+        scene = Scene(rig, clients, load, proxy, log)
         async with _sending(scene, session):
             await asyncio.sleep(WARM_UP_S + STEADY_S)
             yield scene
@@ -217,7 +226,7 @@ def _owes(operation: Operation) -> bool:
 
 
 def _lags(rig: Rig) -> tuple[Lag, ...]:
-    groups = [group for group in groups_of(rig.kafka) if group not in _OWN_GROUPS]
+    groups = [group for group in groups_of(rig.kafka) if not group.startswith(_LET_BE)]
     return read_lags(rig.kafka, groups)
 
 
