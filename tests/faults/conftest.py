@@ -10,7 +10,7 @@ from tests.faults.harness.rig import Rig, Rigs
 from tests.faults.harness.scene import Options
 from tests.support.project import ROOT
 
-_TIMEOUT_S = 240
+_TIMEOUT_S = 300
 _ROWS = pytest.StashKey[list[Row]]()
 
 

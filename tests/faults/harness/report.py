@@ -28,7 +28,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         refused: Refused, or never connected.
         unknown: Neither.
         lost: Accepted and without a terminal record.
-        doubled: Calls that nobody explains, or that were made twice.
+        doubled: Calls that nobody explains, that were made twice or after the end; 0 if unchecked.
         broken: Streams that were accepted and did not end whole, resumed or not; without those that
             were cancelled or left for good.
         calls: Calls that the provider wrote down since the stack started.
@@ -83,7 +83,7 @@ def row_of(
         refused=sum(operation.verdict == "fail" for operation in asked),
         unknown=sum(operation.verdict == "info" for operation in asked),
         lost=len({o.request_id for o in asked if o.is_accepted} - terminals.keys()),
-        doubled=sum("call" in v.what for v in violations if v.invariant == "I3"),
+        doubled=sum("ledger" not in v.what for v in violations if v.invariant == "I3"),
         broken=_broken(history),
         calls=len(history.calls),
         gap_max_s=gaps[-1] if gaps else 0.0,

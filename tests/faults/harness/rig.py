@@ -12,8 +12,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import psutil
@@ -30,7 +30,9 @@ PATH = ("cache-lookup", "router", "batcher", "model-caller")
 """Services on the path that there is one process of, so that a request may have to wait for it."""
 
 BESIDE = ("cache-writer", "metrics-aggregator", "trace-exporter", "schema-registry")
-_PATIENCE_S = 30.0
+_PATIENCE_S = 60.0
+"""A killed broker on a busy machine takes half a minute to come back."""
+
 _POLL_S = 0.05
 
 _CRASHES = '''\
@@ -176,27 +178,30 @@ class Rig:
         """Processes that start from now on live."""
         (self._site / "crashes.json").unlink(missing_ok=True)
 
-    @contextmanager
-    def another(self, service: str, *, slot: int) -> Iterator[subprocess.Popen[bytes]]:
-        """One more process of a service for the length of a ``with`` block; ends by SIGTERM."""
+    @asynccontextmanager
+    async def another(self, service: str, *, slot: int) -> AsyncIterator[int]:
+        """One more process of a service for the length of a block; it is told to stop at the end.
+
+        Yields its process id.
+        """
         environ = psutil.Process(self.pid(service)).environ()
         environ |= {"MILLRACE_SLOT": str(slot), "MILLRACE_METRICS_PORT": str(free_port())}
         log = self.stack.data / "logs" / f"{service}-{slot}.log"
-        command = [sys.executable, "-m", f"services.{service.replace('-', '_')}"]
+        module = f"services.{service.replace('-', '_')}"
         with log.open("ab") as output:
-            process = subprocess.Popen(
-                command, env=environ, cwd=ROOT, stdout=output, stderr=output,
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", module, env=environ, cwd=ROOT, stdout=output, stderr=output,
                 stdin=subprocess.DEVNULL,
             )  # fmt: skip
         try:
-            yield process
+            yield process.pid
         finally:
             process.terminate()
             try:
-                process.wait(_PATIENCE_S)
-            except subprocess.TimeoutExpired:
+                await asyncio.wait_for(process.wait(), _PATIENCE_S)
+            except TimeoutError:
                 process.kill()
-                process.wait()
+                await process.wait()
 
 
 class Rigs:
