@@ -128,8 +128,7 @@ async def test_records_are_delivered_again(rig: Rig, rows: list[Row], options: O
         scene.fault("offsets rewound", is_total=True, recovery_s=30) as harm,
     ):
         with rig.unsupervised():
-            for name in PATH:
-                rig.stack.signal(name, signal.SIGKILL)
+            pids = {name: rig.stack.signal(name, signal.SIGKILL) for name in PATH}
             lags = await asyncio.to_thread(
                 lambda: [
                     lag
@@ -141,7 +140,8 @@ async def test_records_are_delivered_again(rig: Rig, rows: list[Row], options: O
             await asyncio.to_thread(await_empty, rig.kafka, groups)
             count = await asyncio.to_thread(lambda: rewind(rig.kafka, lags, records=200))
         harm.evidence = f"{count} records again" if count else ""
-        await eventually(rig.is_ready)
+        for name, pid in pids.items():
+            await eventually(lambda name=name, pid=pid: rig.stack.is_replaced(name, pid=pid))  # type: ignore[misc]
 
 
 async def test_poison_under_load(rig: Rig, rows: list[Row], options: Options) -> None:

@@ -174,6 +174,7 @@ class ClusterStack(RunningStack):
         self, instance: Instance, surroundings: Surroundings, settings: list[str]
     ) -> subprocess.Popen[bytes]:
         environ = service_environment(instance, surroundings, environ=os.environ)
+        del environ["MILLRACE_DEV_KEY_FILE"]  # there is none
         environ |= {
             "MILLRACE_KAFKA_BOOTSTRAP": self._bootstrap,
             "MILLRACE_REDIS_URL": self._redis_url,

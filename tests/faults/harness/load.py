@@ -78,6 +78,13 @@ class Load:
         while self._running:
             await asyncio.gather(*self._running)
 
+    async def abandon(self) -> None:
+        """Have all clients vanish."""
+        running = list(self._running)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
     # -- what is asked ---------------------------------------------------------------------------
 
     def question(self, *, is_stream: bool | None = None) -> Question:

@@ -186,6 +186,9 @@ async def _sending(scene: Scene, session: aiohttp.ClientSession) -> AsyncIterato
     watching = asyncio.create_task(scene.watch_health(session))
     try:
         yield
+    except BaseException:
+        await scene.load.abandon()
+        raise
     finally:
         for task in (sending, watching):
             task.cancel()
