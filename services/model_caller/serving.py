@@ -15,11 +15,12 @@ from services.model_caller.decide import (
     is_of_one_member,
     next_step,
 )
-from services.model_caller.gates import PATIENCE_MS, Gates, Pass, Shut, Wish
+from services.model_caller.gates import Gates, Pass
 from services.model_caller.metrics import CallMetrics
 from services.model_caller.put_off import emits_when_shut, final_error
 from services.model_caller.together import run_all
 from services.model_caller.usage import tokens_of
+from services.model_caller.wishes import PATIENCE_MS, Shut, Wish
 from services.shared.domain.configuration import Retries
 from services.shared.domain.emit import Emit
 from services.shared.domain.errors import PublicError
