@@ -127,7 +127,7 @@ class Cluster:
 
     def leaders(self, topic: str) -> dict[int, int]:
         """Leader of each partition."""
-        admin = AdminClient({"bootstrap.servers": self.bootstrap})
+        admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
         partitions = admin.list_topics(topic, timeout=_PATIENCE_S).topics[topic].partitions
         return {number: partition.leader for number, partition in partitions.items()}
 
