@@ -13,6 +13,8 @@ from tests.faults.harness.report import Row
 from tests.faults.harness.rig import Rig, Rigs, eventually, running_rig
 from tests.faults.harness.scene import Options, scenario
 
+pytestmark = pytest.mark.timeout(600)  # each starts a stack of its own
+
 NEARLY_FULL_RATIO = 0.93
 """Beyond the share of a disk at which new requests are refused."""
 

@@ -1,7 +1,6 @@
 """Three brokers that keep three copies of everything, and the services of a stack on them.
 
-The local stack runs one broker of its own, so here the services are started without it: nothing
-that ends is started again.
+The local stack runs one broker of its own, so here the services are started without it.
 """
 
 import contextlib
@@ -10,7 +9,8 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -46,7 +46,7 @@ from tests.support.temporary_folders import temporary_folder
 
 BROKERS = 3
 _LEFT_OUT = frozenset({"metrics-aggregator", "trace-exporter", "schema-registry"})
-_START_S, _STOP_S, _PATIENCE_S = 90.0, 20.0, 5.0
+_START_S, _STOP_S, _PATIENCE_S, _RESTART_S = 120.0, 20.0, 5.0, 0.5
 
 
 class Cluster:
@@ -127,20 +127,24 @@ class Cluster:
 
     def leaders(self, topic: str) -> dict[int, int]:
         """Leader of each partition."""
-        admin = AdminClient({"bootstrap.servers": self.bootstrap})
+        admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0})
         partitions = admin.list_topics(topic, timeout=_PATIENCE_S).topics[topic].partitions
         return {number: partition.leader for number, partition in partitions.items()}
 
     def stop(self) -> None:
         """Stop all brokers."""
-        for process in self._processes.values():
-            process.terminate()
-        for process in self._processes.values():
-            try:
-                process.wait(_STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        _end_all(self._processes.values())
+
+
+def _end_all(processes: Collection[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        try:
+            process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 class ClusterStack(RunningStack):
@@ -156,6 +160,8 @@ class ClusterStack(RunningStack):
         self._ports = {name: free_port() for name in usual_ports(self._instances)}
         self._config = config
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._supervisor: threading.Thread | None = None
+        self._stopping = threading.Event()
 
     def up(self, *options: str) -> str:
         """Start every service; returns when all are ready."""
@@ -163,12 +169,27 @@ class ClusterStack(RunningStack):
         layout.logs.mkdir(parents=True)
         layout.secret.write_bytes(secrets.token_bytes(32))
         surroundings = Surroundings(
-            layout=layout, config=str(self._config), ports=self._ports, provider_keys=frozenset()
+            layout=layout, config=str(self.config), ports=self._ports, provider_keys=frozenset()
         )
-        for instance in self._instances:
-            self._processes[instance.name] = self._started(instance, surroundings, list(options))
+        # On Linux a process ends with the thread that started it, so one thread has them all.
+        self._supervisor = threading.Thread(
+            target=self._supervise, args=(surroundings, list(options)), daemon=True
+        )
+        self._supervisor.start()
         wait_until(lambda: self.status()["is_ready"], timeout_s=_START_S)
         return ""
+
+    def _supervise(self, surroundings: Surroundings, settings: list[str]) -> None:
+        """Start what does not run, until told to stop everything."""
+        is_stopping = False
+        while not is_stopping:
+            for instance in self._instances:
+                process = self._processes.get(instance.name)
+                if process is None or process.poll() is not None:
+                    started = self._started(instance, surroundings, settings)
+                    self._processes[instance.name] = started
+            is_stopping = self._stopping.wait(_RESTART_S)
+        _end_all(self._processes.values())
 
     def _started(
         self, instance: Instance, surroundings: Surroundings, settings: list[str]
@@ -189,14 +210,9 @@ class ClusterStack(RunningStack):
 
     def down(self) -> None:
         """Stop every service."""
-        for process in self._processes.values():
-            process.terminate()
-        for process in self._processes.values():
-            try:
-                process.wait(_STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        self._stopping.set()
+        if self._supervisor is not None:
+            self._supervisor.join()
 
     def status(self) -> dict[str, Any]:
         """Whether all are ready."""
