@@ -96,7 +96,7 @@ class Gateway:
             self.streams.deliver(record)
 
         self._following = asyncio.ensure_future(follow(self._reader, deliver))
-        claims = ClaimLog(self.log, producer, clock=self._clock)
+        claims = ClaimLog(self._cluster.log(), producer, clock=self._clock)
         self._claims_following = asyncio.ensure_future(claims.follow())
         publisher = KafkaRequestPublisher(
             producer, secret=SECRET, clock=self._clock, on_outcome=lambda _: None
