@@ -169,7 +169,7 @@ class ClusterStack(RunningStack):
         layout.logs.mkdir(parents=True)
         layout.secret.write_bytes(secrets.token_bytes(32))
         surroundings = Surroundings(
-            layout=layout, config=str(self.config), ports=self._ports, provider_keys=frozenset()
+            layout=layout, config=str(self._config), ports=self._ports, provider_keys=frozenset()
         )
         # On Linux a process ends with the thread that started it, so one thread has them all.
         self._supervisor = threading.Thread(
