@@ -187,6 +187,14 @@ def test_topics_are_listed_described_and_applied(stack: RunningStack) -> None:
     assert stack.said("topics", "apply", "--partitions", partitions).startswith("0 changed")
 
 
+def test_a_topic_that_is_not_there_is_named(stack: RunningStack) -> None:
+    """It is the caller's slip and no outage of Kafka."""
+    done = stack.millrace("tail", "inference-result", "--no-follow")
+    assert done.returncode == 1
+    assert b"There is no topic 'inference-result'" in done.stderr
+    assert b"unavailable" not in done.stderr
+
+
 # -- the examples ----------------------------------------------------------------------------------
 
 
