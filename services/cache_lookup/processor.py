@@ -1,4 +1,4 @@
-"""All requests of a poll: admit, look up in one round trip, answer or pass on."""
+"""All requests of a poll: admit, look up in one round trip, answer, let join, or pass on."""
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -7,43 +7,25 @@ import msgspec
 from prometheus_client import CollectorRegistry, Counter
 
 from services.cache_lookup.decide import BYPASS, MISS, Hit, NoHit, is_expired, is_looked_up, judge
-from services.cache_lookup.replay import replayed_stream, whole_response
-from services.shared.codec.headers import is_signed
+from services.cache_lookup.emits import hit, passed_on
+from services.cache_lookup.flights import Joiner
+from services.cache_lookup.joining import Joining, Requested, Waiting
+from services.shared.codec.headers import RETRY, is_signed
 from services.shared.codec.records import decode_record
 from services.shared.domain.cache_times import CacheTimes
 from services.shared.domain.emit import Emit
 from services.shared.domain.errors import PoisonRecord, PublicError, Unavailable
-from services.shared.domain.events import (
-    CacheEntry,
-    CacheEvidence,
-    CacheMissed,
-    ChunkKind,
-    Hop,
-    InferenceRequested,
-    Operation,
-    ResultChunk,
-)
-from services.shared.domain.evidence import cache_headers
+from services.shared.domain.events import CacheEntry, CacheOutcome, Hop, InferenceRequested
 from services.shared.domain.ids import NO_REPLY
-from services.shared.domain.terminal import (
-    Answer,
-    Journey,
-    chunk_emit,
-    completed,
-    emits_for_expiry,
-    emits_for_failure,
-    terminal_emit,
-)
+from services.shared.domain.terminal import Journey, emits_for_expiry, emits_for_failure
 from services.shared.domain.topics import REQUEST_TOPICS, Topic
+from services.shared.ports.clock import Clock
 from services.shared.ports.response_cache import ResponseCache
-from services.shared.ports.work import OpenRecord
 
 _LOG = logging.getLogger(__name__)
 CONSUMES = REQUEST_TOPICS
-READS = (Topic.INFERENCE_RESULTS,)
+READS = (Topic.CACHE_MISSES, Topic.INFERENCE_RESULTS)
 EMITS = (Topic.CACHE_MISSES, Topic.RESULT_CHUNKS, Topic.INFERENCE_RESULTS, Topic.USAGE_LEDGER)
-
-Requested = OpenRecord[InferenceRequested]
 
 
 class NotAdmitted(msgspec.Struct, frozen=True):
@@ -58,6 +40,7 @@ class NotAdmitted(msgspec.Struct, frozen=True):
     error: PublicError
 
 
+Admitted = InferenceRequested | NotAdmitted
 Readmit = Callable[[Requested, float], InferenceRequested | NotAdmitted]
 """Parses and extracts anew a record that no gateway of ours signed; the second is unix ms."""
 
@@ -90,6 +73,8 @@ class CacheLookupProcessor:
         self,
         *,
         cache: ResponseCache,
+        joining: Joining,
+        clock: Clock,
         times: CacheTimes,
         secret: bytes,
         readmit: Readmit,
@@ -100,6 +85,8 @@ class CacheLookupProcessor:
 
         Args:
             cache: Where answers are kept.
+            joining: Lets identical requests share a call.
+            clock: The time.
             times: How long they are.
             secret: What gateways sign requests with.
             readmit: Admission of unsigned records.
@@ -108,18 +95,32 @@ class CacheLookupProcessor:
         """
         self._saw = saw
         self._cache = cache
+        self._joining = joining
+        self._clock = clock
         self._times = times
         self._secret = secret
         self._readmit = readmit
         self._metrics = metrics
 
-    async def process(self, works: Sequence[Requested], now_ms: float) -> Sequence[Iterable[Emit]]:
-        """Answer for each request of a poll, in order.
+    async def process(self, works: Sequence[Requested]) -> None:
+        """Answer for each request of a poll; those that join another one stay open.
 
         Args:
             works: The requests.
-            now_ms: Unix ms.
         """
+        await self._joining.informed(works)
+        answers = await self._answers(works, self._clock.now_ms())
+        for work, answer in zip(works, answers, strict=True):
+            if isinstance(answer, Joiner):
+                await self._joining.announce(answer)
+                continue
+            for emit in answer:
+                await work.emit(emit)
+            work.finish()
+
+    async def _answers(
+        self, works: Sequence[Requested], now_ms: float
+    ) -> list[Iterable[Emit] | Waiting]:
         admitted = [self._admit(work, now_ms) for work in works]
         asked = {
             request.fingerprint
@@ -134,7 +135,7 @@ class CacheLookupProcessor:
             for work, request in zip(works, admitted, strict=True)
         ]
 
-    def _admit(self, work: Requested, now_ms: float) -> InferenceRequested | NotAdmitted:
+    def _admit(self, work: Requested, now_ms: float) -> Admitted:
         if is_signed(self._secret, work.value, work.headers):
             return work.event
         return self._readmit(work, now_ms)
@@ -174,12 +175,8 @@ class CacheLookupProcessor:
             _LOG.warning("a spoilt cache entry could not be deleted; it expires by itself")
 
     def _answer(
-        self,
-        work: Requested,
-        request: InferenceRequested | NotAdmitted,
-        entries: dict[str, CacheEntry],
-        now_ms: float,
-    ) -> Iterable[Emit]:
+        self, work: Requested, request: Admitted, entries: dict[str, CacheEntry], now_ms: float
+    ) -> Iterable[Emit] | Waiting:
         if isinstance(request, NotAdmitted):
             hops = (_front_door_hop(work, request.request),)
             return emits_for_failure(
@@ -190,23 +187,25 @@ class CacheLookupProcessor:
         if is_expired(request, now_ms=now_ms):
             return emits_for_expiry(request, now_ms=now_ms, journey=Journey(hops=hops))
         verdict = self._judge(request, entries, now_ms)
+        if isinstance(verdict, Hit):
+            evidence = verdict.evidence
+            self._metrics.note(evidence.outcome)
+            return hit(request, verdict.entry, evidence, hops=hops, now_ms=now_ms)
+        if verdict.is_foreign:
+            self._metrics.note("foreign")
+            _LOG.error("a cache entry belongs to another tenant or request")
+        placed = self._joining.place(
+            work,
+            request,
+            bypasses=verdict is BYPASS,
+            is_retry=_is_retry(work, request),
+            hops=hops,
+        )
+        if placed is not None:
+            self._metrics.note(CacheOutcome.JOINED)
+            return placed
         self._metrics.note(verdict.evidence.outcome)
-        match verdict:
-            case Hit(entry=entry, evidence=evidence):
-                return _hit(request, entry, evidence, hops, now_ms)
-            case NoHit(evidence=evidence, is_foreign=is_foreign):
-                if is_foreign:
-                    self._metrics.note("foreign")
-                    _LOG.error("a cache entry belongs to another tenant or request")
-                missed = CacheMissed(request=request, cache=evidence, hops=hops)
-                return (
-                    Emit(
-                        topic=Topic.CACHE_MISSES,
-                        key=request.request_id,
-                        event=missed,
-                        request=request,
-                    ),
-                )
+        return (passed_on(request, verdict.evidence, hops=hops),)
 
     def _judge(
         self, request: InferenceRequested, entries: dict[str, CacheEntry], now_ms: float
@@ -219,37 +218,12 @@ class CacheLookupProcessor:
         return judge(request, entry, ttl_s=self._ttl_s(request), now_ms=now_ms)
 
 
+def _is_retry(work: Requested, request: InferenceRequested) -> bool:
+    """Whether a gateway says so; a record that was admitted anew says nothing of itself."""
+    return work.headers.get(RETRY) == b"1" and request is work.event
+
+
 def _front_door_hop(work: Requested, request: InferenceRequested) -> Hop:
     """The hop before ours: from acceptance to the log."""
     service = "producer" if request.reply_partition == NO_REPLY else "gateway"
     return Hop(service=service, finished_ms=float(max(0, work.timestamp_ms - request.accepted_at)))
-
-
-def _hit(
-    request: InferenceRequested,
-    entry: CacheEntry,
-    evidence: CacheEvidence,
-    hops: tuple[Hop, ...],
-    now_ms: float,
-) -> Iterable[Emit]:
-    whole = whole_response(request, entry)
-    if request.reply_partition != NO_REPLY:
-        streams = request.stream and request.operation != Operation.EMBEDDINGS
-        payload = replayed_stream(request, entry) if streams else whole
-        chunk = ResultChunk(
-            request_id=request.request_id,
-            attempt=0,
-            seq=0,
-            kind=ChunkKind.END.value,
-            payload=payload,
-            headers=cache_headers(evidence),
-        )
-        yield chunk_emit(request, chunk)
-    answer = Answer(
-        response=whole,
-        usage=entry.usage,
-        finish_reason=entry.finish_reason,
-        response_model=entry.response_model,
-    )
-    journey = Journey(hops=hops, cache=evidence)
-    yield terminal_emit(request, completed(request, answer, now_ms=now_ms, journey=journey))

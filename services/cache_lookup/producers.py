@@ -2,7 +2,8 @@
 
 import msgspec
 
-from services.cache_lookup.processor import NotAdmitted, Readmit, Requested
+from services.cache_lookup.joining import Requested
+from services.cache_lookup.processor import NotAdmitted, Readmit
 from services.shared.codec.headers import TRACEPARENT, TRACESTATE
 from services.shared.domain.admission.accept import Caller
 from services.shared.domain.admission.limits import limits_from_configuration

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from services.cli import config_check, topics
+from services.cli.dlq.commands import app as dlq_app
 from services.cli.doctor import doctor
 from services.cli.down import down
 from services.cli.invocation import Invocation
@@ -16,6 +17,7 @@ from services.cli.status import status
 from services.cli.tail import tail
 from services.cli.trace import trace
 from services.cli.up import up
+from services.cli.usage import usage
 from services.shared.domain.errors import MillraceError
 
 app = typer.Typer(
@@ -31,7 +33,9 @@ app.command()(doctor)
 app.command()(produce)
 app.command()(tail)
 app.command()(trace)
+app.command()(usage)
 app.add_typer(topics.app, name="topics")
+app.add_typer(dlq_app, name="dlq")
 app.add_typer(config_check.app, name="config")
 
 

@@ -36,10 +36,11 @@ def produce(  # noqa: PLR0913  one argument an option
     from services.shared.stream.bulk import BulkWriter  # noqa: PLC0415
 
     invocation = invocation_of(context)
+    requests = list(_requests(file, invocation.path(Path(file))))  # all or none of them
     writer = BulkWriter(bootstrap_of(invocation, bootstrap=bootstrap, data=data))
     failures: list[str] = []
     written = 0
-    for number, (operation, body) in enumerate(_requests(file, invocation.path(Path(file))), 1):
+    for number, (operation, body) in enumerate(requests, 1):
         request_id = f"cli-{uuid.uuid4().hex}"
 
         def acknowledged(error: str, request_id: str = request_id, number: int = number) -> None:
@@ -87,7 +88,9 @@ def _requests(file: str, path: Path) -> Iterator[tuple[str, bytes]]:
             try:
                 yield _request(msgspec.json.decode(line), f"line {number}")
             except msgspec.DecodeError as error:
-                raise CommandError(f"line {number} is not JSON: {error}") from error
+                raise CommandError(
+                    f"line {number} is not JSON: {error}. Nothing was published."
+                ) from error
         return
     for number, body in enumerate(document if isinstance(document, list) else [document], 1):
         yield _request(body, f"request {number}")
@@ -102,7 +105,7 @@ def _request(body: Any, place: str) -> tuple[str, bytes]:
         if isinstance(body, dict) and field in body:
             return operation, msgspec.json.encode(body)
     wanted = ", ".join(f"'{field}'" for field in _OPERATIONS.values())
-    raise CommandError(f"{place} is no request: it has none of {wanted}.")
+    raise CommandError(f"{place} is no request: it has none of {wanted}. Nothing was published.")
 
 
 def _read(path: Path) -> bytes:

@@ -1,6 +1,5 @@
 """``millrace tail``: records of a topic, decoded."""
 
-import re
 import sys
 from typing import Annotated, Any
 
@@ -9,9 +8,8 @@ import typer
 from services.cli.cluster import BootstrapOption, bootstrap_of
 from services.cli.errors import CommandError
 from services.cli.invocation import DEFAULT_DATA, DataOption, invocation_of
+from services.cli.times import time_ms
 
-_AGO = re.compile(r"(\d+)([smhd])")
-_UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _SHORT_BYTES = 200
 
 
@@ -19,7 +17,9 @@ def tail(  # noqa: PLR0913  # the options of a command
     context: typer.Context,
     topic: Annotated[str, typer.Argument(help="Name of a topic.")],
     *,
-    since: Annotated[str, typer.Option(help="Begin so long ago, e.g. 90s, 10m, 2h, 1d.")] = "",
+    since: Annotated[
+        str, typer.Option(help="Begin so long ago, e.g. 90s, 10m, 2h, 1d, or at a time.")
+    ] = "",
     offset: Annotated[
         int | None, typer.Option(help="Begin at this offset; negative = before the end.")
     ] = None,
@@ -41,12 +41,15 @@ def tail(  # noqa: PLR0913  # the options of a command
     """
     from rich.progress import Progress  # noqa: PLC0415
 
+    from services.shared.adapters.system_clock import SystemClock  # noqa: PLC0415
     from services.shared.stream.bulk import BulkReader, Position  # noqa: PLC0415
 
     invocation = invocation_of(context)
+    if since and offset is not None:
+        raise CommandError("--since and --offset both say where to begin: leave one out.")
     position = Position(
         offset=offset,
-        since_ms=_since_ms(since),
+        since_ms=time_ms("--since", since, now_ms=SystemClock().now_ms()),
         at_end=offset is None and not since and follow,
     )
     conditions = [_condition(text) for text in where or []]
@@ -128,17 +131,6 @@ def _json(document: dict[str, Any]) -> str:
     import msgspec  # noqa: PLC0415
 
     return msgspec.json.encode(document).decode() + "\n"
-
-
-def _since_ms(text: str) -> int | None:
-    from services.shared.adapters.system_clock import SystemClock  # noqa: PLC0415
-
-    if not text:
-        return None
-    match = _AGO.fullmatch(text)
-    if match is None:
-        raise CommandError(f"--since {text}: write a number and s, m, h or d, e.g. 10m.")
-    return int(SystemClock().now_ms()) - int(match[1]) * _UNIT_MS[match[2]]
 
 
 def _condition(text: str) -> tuple[list[str], str]:

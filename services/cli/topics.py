@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli.cluster import BootstrapOption, bootstrap_of
+from services.cli.cluster import BootstrapOption, bootstrap_of, running_stack
 from services.cli.errors import CommandError
 from services.cli.invocation import DEFAULT_DATA, DataOption, invocation_of
 
@@ -19,7 +19,11 @@ def list_topics(context: typer.Context) -> None:
 
     from services.shared.codec.topics import packaged_topics  # noqa: PLC0415
 
-    table = Table("topic", "record", "partitions", "kept", "producers", "consumers", box=None)
+    table = Table(box=None)
+    for column in ("topic", "record"):
+        table.add_column(column, no_wrap=True)  # names are there to be copied
+    for column in ("partitions", "kept", "producers", "consumers"):
+        table.add_column(column)
     for name, spec in packaged_topics().items():
         kept = spec.config.get("retention.ms")
         table.add_row(
@@ -45,7 +49,7 @@ def describe_topic(
     import yaml  # noqa: PLC0415
 
     from services.shared.codec.topics import TOPICS_FOLDER, packaged_topics  # noqa: PLC0415
-    from services.shared.stream.admin import admin_client, read_topics  # noqa: PLC0415
+    from services.shared.stream.admin import read_topics  # noqa: PLC0415
 
     console = invocation_of(context).console
     if topic not in packaged_topics():
@@ -56,7 +60,7 @@ def describe_topic(
     except CommandError:
         console.print("No cluster is running here to compare it with.")
         return
-    there = read_topics(admin_client(brokers), [topic]).get(topic)
+    there = read_topics(brokers, [topic]).get(topic)
     if there is None:
         console.print(f"The cluster at {brokers} does not have it; 'millrace topics apply' does.")
         return
@@ -73,7 +77,11 @@ def apply_command(
     bootstrap: BootstrapOption = "",
     data: DataOption = DEFAULT_DATA,
     partitions: Annotated[
-        int, typer.Option(help="Partitions instead of the declared ones; 0 = as declared.", min=0)
+        int,
+        typer.Option(
+            help="Partitions of each topic; 0 = as the local stack has, else as declared.",
+            min=0,
+        ),
     ] = 0,
     replication: Annotated[int, typer.Option(help="Replicas of new topics.", min=1)] = _REPLICATION,
 ) -> None:
@@ -83,6 +91,8 @@ def apply_command(
 
     invocation = invocation_of(context)
     brokers = bootstrap_of(invocation, bootstrap=bootstrap, data=data)
+    if not partitions and not bootstrap and (stack := running_stack(invocation, data=data)):
+        partitions = stack.partitions
     changes = apply_topics(
         brokers, packaged_topics(), partitions=partitions or None, replication=replication
     )

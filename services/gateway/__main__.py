@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, suppress
 
 import uvloop
@@ -16,6 +16,7 @@ from services.gateway.front_door.door import FrontDoor
 from services.gateway.front_door.limits import FrontDoorLimits
 from services.gateway.front_door.server import ServerHooks, serve, stop_on_signals
 from services.gateway.health_api import HealthApi
+from services.gateway.idempotency import Idempotency, IdempotencyMetrics
 from services.gateway.refusal_metrics import RefusalMetrics
 from services.gateway.replies import Replies
 from services.gateway.routes import routes
@@ -39,6 +40,7 @@ from services.shared.ports.chunk_cursors import ChunkRecord
 from services.shared.ports.clock import Clock
 from services.shared.stream.chunk_cursors import KafkaChunkCursors
 from services.shared.stream.chunk_reader import follow
+from services.shared.stream.claim_log import ClaimLog
 from services.shared.stream.client import Producer, Reader, TopicPartition
 from services.shared.stream.collector import settle_garbage_collector
 from services.shared.stream.connecting import connected_producer, opened_replies, watch
@@ -106,14 +108,15 @@ async def _run(  # wiring, one statement a part
         replies = Replies(lead=streams.lead)
         health = _LogHealth()
         arrivals = follow(reader, _to_both(replies, streams))
-        for work in (arrivals, watch(reader, health.note)):
-            task = asyncio.create_task(work)
-            task.add_done_callback(lambda _: stop.set())  # without them nobody would be answered
-            stack.push_async_callback(_ended, task)
+        claims = ClaimLog(log, producer, clock=clock)
+        for work in (arrivals, watch(reader, health.note), claims.follow()):
+            _keep_running(work, stack=stack, stop=stop)
+        publisher = KafkaRequestPublisher(
+            producer, secret=secret, clock=clock, on_outcome=health.note
+        )
+        finder = KafkaRecordFinder(log, producer)
         desk = Desk(
-            publisher=KafkaRequestPublisher(
-                producer, secret=secret, clock=clock, on_outcome=health.note
-            ),
+            publisher=publisher,
             controls=KafkaControlPublisher(producer),
             replies=replies,
             streams=streams,
@@ -123,12 +126,27 @@ async def _run(  # wiring, one statement a part
             reply_partition=reply_partition,
             clock=clock,
             metrics=InferenceMetrics(registry),
+            idempotency=Idempotency(
+                book=claims,
+                streams=streams,
+                finder=finder,
+                publisher=publisher,
+                clock=clock,
+                metrics=IdempotencyMetrics(registry, keys_held=lambda: len(claims)),
+            ),
         )
         health_api = HealthApi(registry=registry, checks={"kafka": lambda: health.why})
-        finder = KafkaRecordFinder(log, producer)
         table = routes(desk, models=configuration.models, finder=finder, health=health_api)
         _serve_own_probes(settings, registry, health_api)
         await _serve(settings, table, desk, health_api, registry=registry, stop=stop)
+
+
+def _keep_running(
+    work: Coroutine[None, None, None], *, stack: AsyncExitStack, stop: asyncio.Event
+) -> None:
+    task = asyncio.create_task(work)
+    task.add_done_callback(lambda _: stop.set())  # without it nobody would be answered
+    stack.push_async_callback(_ended, task)
 
 
 def _to_both(replies: Replies, streams: Streams) -> Callable[[ChunkRecord], None]:

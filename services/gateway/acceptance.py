@@ -1,6 +1,7 @@
 """From an HTTP request to the record ``InferenceRequested``, or to the reason of its refusal."""
 
 from services.gateway.asgi import JSON, Request
+from services.gateway.claims import HEADER, idempotency_key
 from services.gateway.decide import authenticate
 from services.gateway.desk import MS_PER_S, Desk
 from services.shared.domain.admission.accept import (
@@ -47,7 +48,7 @@ async def accepted(
     key = authenticate(request.all_of(b"authorization"), desk.keys)
     if isinstance(key, PublicError):
         return key
-    error = _media_error(request)
+    error = _media_error(request) or _key_error(request)
     if error is not None:
         return error
     admitted = admit(operation, await request.body(), limits=desk.limits)
@@ -79,6 +80,11 @@ def _media_error(request: Request) -> PublicError | None:
             message="Compressed bodies are not read; send it without 'Content-Encoding'.",
         )
     return None
+
+
+def _key_error(request: Request) -> PublicError | None:
+    key = idempotency_key(request.all_of(HEADER)) if HEADER in request.headers else None
+    return key if isinstance(key, PublicError) else None
 
 
 def _may_ask(key: VirtualKey, admitted: Admitted, desk: Desk) -> bool:

@@ -3,6 +3,7 @@
 import logging
 
 from services.gateway.asgi import Request, Send, rendered_headers, send_error, send_whole
+from services.gateway.claims import HEADER, REPLAYED_HEADER
 from services.gateway.desk import CANCEL, CLIENT_GONE, MS_PER_S, Desk
 from services.gateway.event_stream import (
     GRACE_MS,
@@ -58,6 +59,7 @@ class Answering:
         self._desk = desk
         self._requested = requested
         self._started_ms = started_ms
+        self._is_replayed = False
         self._is_resumable = is_resumable(request)
         self._events = EventStream(send, with_ids=self._is_resumable)
 
@@ -78,12 +80,28 @@ class Answering:
         finally:
             self._desk.replies.forget(request_id)
 
+    async def run_attached(self, waiter: Waiter) -> None:
+        """Answer with what another request is answered; ends at once when the client leaves."""
+        self._is_replayed = True
+        exchange = self._request.exchange
+        if exchange is not None:
+            if exchange.is_gone:
+                return
+            exchange.on_gone = waiter.abandon
+        try:
+            await self._answer(waiter)
+        except (Abandoned, ClientGone):
+            self._count(*_GONE)
+
     async def _ask(self, waiter: Waiter) -> None:
         try:
             await self._desk.publisher.publish(self._requested, is_retry=self._is_retry())
         except Unavailable:
             await self._refuse(_UNRECORDED)
             return
+        await self._answer(waiter)
+
+    async def _answer(self, waiter: Waiter) -> None:
         if self._requested.stream:
             await self._stream(waiter)
         else:
@@ -99,7 +117,8 @@ class Answering:
     async def _cancel_unless_wanted(self) -> None:
         """End what nobody waits for any more, where its key says so and nobody may come back."""
         key = self._desk.keys[self._requested.key_id]
-        if self._is_resumable or key.when_client_leaves == WhenClientLeaves.FINISH:
+        may_come_back = self._is_resumable or HEADER in self._request.headers
+        if may_come_back or key.when_client_leaves == WhenClientLeaves.FINISH:
             return
         control = ControlRequested(
             action=CANCEL,
@@ -162,6 +181,7 @@ class Answering:
         return {
             "x-request-id": self._requested.request_id,
             "openai-processing-ms": str(int(worked_ms)),
+            **({REPLAYED_HEADER: "true"} if self._is_replayed else {}),
             **(chunk.headers if chunk is not None else {}),
         }
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from services.gateway.idempotency import Idempotency
 from services.gateway.replies import Replies
 from services.gateway.streams import Streams
 from services.shared.domain.admission.limits import Limits
@@ -63,6 +64,7 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
         reply_partition: Where this process reads answers.
         clock: The time.
         metrics: Where answers are counted.
+        idempotency: What becomes of requests with an ``Idempotency-Key``.
     """
 
     publisher: RequestPublisher
@@ -75,3 +77,4 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     reply_partition: int
     clock: Clock
     metrics: InferenceMetrics
+    idempotency: Idempotency

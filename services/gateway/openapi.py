@@ -10,6 +10,18 @@ from services.gateway.openapi_schemas import Schema
 from services.shared.domain.errors import ERRORS
 
 _REQUEST_ID = {"x-request-id": {"required": True, "schema": {"type": "string"}}}
+_IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": (
+        "Names the request for 24 hours: sent again, with the same body, it gets the same answer, "
+        "marked 'idempotency-replayed: true'. Bare, or as a quoted string (RFC 8941)."
+    ),
+    "schema": {
+        "type": "string",
+        "pattern": r'^([!#-~][!-~]{0,254}|"([!#-\[\]-~]|\\["\\]){1,255}")$',
+    },
+}
 _STATUSES = sorted({str(meaning.status) for meaning in ERRORS.values()})
 
 
@@ -79,6 +91,7 @@ def _post(
         "post": {
             "operationId": name,
             "summary": summary,
+            "parameters": [_IDEMPOTENCY_KEY],
             "requestBody": {"required": True, "content": {JSON: {"schema": asked}}},
             "responses": _responses(answers),
         }

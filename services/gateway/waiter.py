@@ -257,6 +257,17 @@ class Waiter:
             raise Abandoned
         return self.facts
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether the log has said anything of the request, or the answer has ended."""
+        is_known = self.facts is not None or self._view.run is not None
+        return is_known or bool(self._view.leader) or self._is_over
+
+    async def peek(self, *, timeout_s: float) -> ResultChunk:
+        """The chunk that ``next`` will give, which raises the same."""
+        await self._until_chunk(timeout_s)
+        return self._chunks[0][0]
+
     async def next(self, *, timeout_s: float) -> ResultChunk:
         """The next chunk.
 
@@ -265,14 +276,7 @@ class Waiter:
             Exhausted: None will come: the reader had the whole answer before.
             Abandoned: Nobody wants it any more.
         """
-        if not self._chunks and not self._will_say_no_more:
-            async with asyncio.timeout(timeout_s):
-                while not self._chunks and not self._will_say_no_more:
-                    await self._news()
-        if self._is_abandoned:
-            raise Abandoned
-        if not self._chunks:
-            raise Exhausted
+        await self._until_chunk(timeout_s)
         chunk, self._place = self._chunks.popleft()
         self._seq = chunk.seq
         self._waiting_bytes -= len(chunk.payload)
@@ -291,6 +295,16 @@ class Waiter:
         return self._is_abandoned or self._is_exhausted
 
     # -- inside ----------------------------------------------------------------------------------
+
+    async def _until_chunk(self, timeout_s: float) -> None:
+        if not self._chunks and not self._will_say_no_more:
+            async with asyncio.timeout(timeout_s):
+                while not self._chunks and not self._will_say_no_more:
+                    await self._news()
+        if self._is_abandoned:
+            raise Abandoned
+        if not self._chunks:
+            raise Exhausted
 
     def _take(self, chunk: ResultChunk, place: Place) -> None:
         leader, is_new = self._view.leader, self._view.run is None

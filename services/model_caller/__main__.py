@@ -3,15 +3,20 @@
 import asyncio
 import random
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from services.model_caller.attempt_index import AttemptIndex
 from services.model_caller.calls import Service
+from services.model_caller.cancels import Cancels
 from services.model_caller.decide import RetryBudget
+from services.model_caller.journal import Journal
 from services.model_caller.metrics import CallMetrics
 from services.model_caller.processor import CONSUMES, ModelCallerProcessor
-from services.model_caller.serving import SERVICE, Tools
+from services.model_caller.redelivery import policies
+from services.model_caller.serving import SERVICE
 from services.model_caller.settings import ModelCallerSettings
+from services.model_caller.tools import Tools
 from services.shared.adapters.aiohttp_model_provider import (
     AiohttpModelProvider,
     Endpoint,
@@ -26,7 +31,15 @@ from services.shared.adapters.environment import (
 from services.shared.adapters.proxies import proxy_for
 from services.shared.adapters.system_clock import SystemClock
 from services.shared.adapters.tls import tls_context
-from services.shared.domain.events import RequestBatch
+from services.shared.domain.configuration import Configuration
+from services.shared.domain.events import ModelCallAttempt, RequestBatch
+from services.shared.domain.topics import Topic
+from services.shared.stream.attempt_log import AttemptLogReader
+from services.shared.stream.background import BackgroundTasks
+from services.shared.stream.chunk_history import ChunkHistoryReader
+from services.shared.stream.client import TopicPartition
+from services.shared.stream.control_log import follow_control
+from services.shared.stream.crash_points import CrashPoint, crash_point, is_armed
 from services.shared.stream.lanes import PoolLimits
 from services.shared.stream.loop import Process
 from services.shared.stream.service import run_stage
@@ -34,6 +47,83 @@ from services.shared.stream.stage import Stage
 from services.shared.stream.stage import Tools as StageTools
 
 _SLOTS = PoolLimits(records=4096, size_bytes=512 * 1024 * 1024)
+
+
+class _Watcher:
+    """Reads the attempt log back before records of a partition are taken."""
+
+    def __init__(self, log: AttemptLogReader, journal: Journal) -> None:
+        self._log = log
+        self._journal = journal
+
+    async def assigned(self, positions: Mapping[TopicPartition, int]) -> None:
+        """See ``AssignmentWatcher``."""
+        await self._log.prepare(positions)
+        self._journal.regain(positions)
+
+    async def revoked(self, partitions: frozenset[TopicPartition]) -> None:
+        """See ``AssignmentWatcher``."""
+        await self._journal.release(frozenset((it.topic, it.partition) for it in partitions))
+
+
+@asynccontextmanager
+async def connected(  # noqa: PLR0913  # named, and wired in one place
+    stage: StageTools,
+    configuration: Configuration,
+    services: Mapping[str, Service],
+    *,
+    run: str,
+    jitter: Callable[[], float] = random.random,
+    pass_by: CrashPoint | None = crash_point if is_armed else None,
+) -> AsyncIterator[Tools]:
+    """What serving needs, on the runtime's tools, with all that runs beside it.
+
+    Args:
+        stage: The runtime's tools.
+        configuration: What ``millrace.yaml`` says.
+        services: Providers by name.
+        run: Unique to this process.
+        jitter: Random numbers in [0, 1).
+        pass_by: Told which place is passed; None = this process is not to die anywhere.
+    """
+    clock, index, cancels = stage.clock, AttemptIndex(), Cancels(stage.clock)
+
+    def hear(record: ModelCallAttempt, offset: int, appended_ms: int) -> None:
+        index.hear(record, offset=offset, appended_ms=appended_ms, now_s=clock.monotonic_s())
+
+    log = AttemptLogReader(stage.log, clock=clock, listen=hear)
+    journal = Journal(
+        owner=f"{stage.slot or SERVICE}.{run}",
+        holds_slot=stage.slot is not None,
+        index=index,
+        clock=clock,
+        catch_up=log.catch_up,
+    )
+    beside = BackgroundTasks(on_failure=stage.outbox.give_up)
+    beside.start(journal.beat(stage.outbox.send_and_wait))
+    partitions = stage.outbox.partition_count(Topic.CONTROL)
+    beside.start(
+        follow_control(stage.log, partitions=partitions, now_ms=clock.now_ms(), hear=cancels.hear)
+    )
+    stage.watch(_Watcher(log, journal))
+    try:
+        yield Tools(
+            services=services,
+            retries=configuration.retries,
+            budget=RetryBudget(ratio=configuration.retries.budget_ratio),
+            clock=clock,
+            jitter=jitter,
+            metrics=CallMetrics(stage.registry),
+            journal=journal,
+            cancels=cancels,
+            log=log,
+            chunks=ChunkHistoryReader(stage.log),
+            on_unknown=policies(configuration.models),
+            pass_by=pass_by or crash_point,
+            first_chunk=pass_by,
+        )
+    finally:
+        await beside.stop()
 
 
 @asynccontextmanager
@@ -56,15 +146,8 @@ async def _build(stage: StageTools) -> AsyncIterator[Process[RequestBatch]]:
                 provider.timeouts,
                 asyncio.Semaphore(provider.max_in_flight),
             )
-        tools = Tools(
-            run=uuid.uuid4().hex[:12],
-            services=services,
-            retries=configuration.retries,
-            budget=RetryBudget(ratio=configuration.retries.budget_ratio),
-            clock=stage.clock,
-            jitter=random.random,
-            metrics=CallMetrics(stage.registry),
-        )
+        run = uuid.uuid4().hex[:12]
+        tools = await stack.enter_async_context(connected(stage, configuration, services, run=run))
         yield ModelCallerProcessor(tools).process
 
 

@@ -20,13 +20,17 @@ from services.model_caller.chunks import ChunkStream
 from services.model_caller.decide import CallFailed, failure, failure_from_status
 from services.model_caller.embeddings import Merged, merged_call, split_answer
 from services.model_caller.sse import EventTooLarge, SseDecoder
+from services.model_caller.stopping import Stop, Stopped
 from services.model_caller.wire import PATHS, upstream_body
 from services.shared.domain.configuration import Timeouts
+from services.shared.domain.errors import PublicError
 from services.shared.domain.events import InferenceRequested, Operation
 from services.shared.domain.money import Usage
 from services.shared.domain.terminal import Answer
 from services.shared.ports.model_provider import ModelProvider, UpstreamAnswer, UpstreamFailed
 
+CANCELLED = PublicError(code="request_cancelled", message="The request was cancelled.")
+_OUR_OWN_ENDS = frozenset({"deadline_exceeded", CANCELLED.code})
 _MAX_MERGED_BYTES = 64 * 1024 * 1024
 _MAX_ERROR_BYTES = 64 * 1024
 _ERROR_FOR_AN_ANSWER = "The provider reported an error instead of an answer."
@@ -54,12 +58,14 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         model: The provider's name of the model.
         headers: Headers beside those that the provider adds.
         deadline_s: When it must have ended, on the event loop's clock.
+        stop: Stops it from outside.
     """
 
     requests: Sequence[InferenceRequested]
     model: str
     headers: Mapping[str, str]
     deadline_s: float
+    stop: Stop
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,7 +98,7 @@ async def ask(service: Service, call: Call, chunks: ChunkStream | None, *, now_m
     exchange = _Exchange(service, call, chunks, now_ms)
     deadline = asyncio.timeout_at(call.deadline_s)
     try:
-        async with deadline, service.slots:
+        async with deadline:
             result = await exchange.run()
     except TimeoutError:
         result = exchange.timed_out(at_deadline=deadline.expired())
@@ -108,7 +114,8 @@ async def ask(service: Service, call: Call, chunks: ChunkStream | None, *, now_m
         result = exchange.broken_off(error)
     billed = Usage()
     if isinstance(result, CallFailed):
-        result, billed = exchange.marked(result), exchange.billed()
+        billed = exchange.billed(is_stopped=result.error is CANCELLED)
+        result = exchange.marked(result)
     return Reply(
         result=result,
         billed=billed,
@@ -130,6 +137,7 @@ class _Exchange:
         self._now_ms = now_ms
         self._clock = asyncio.get_running_loop().time
         self._answer: StreamedAnswer | None = None
+        self._is_sent = False
         self._has_output = False
         self._total_by_s = math.inf
         self.first_output_s: float | None = None
@@ -137,6 +145,16 @@ class _Exchange:
         self.upstream_request_id = ""
 
     async def run(self) -> Sequence[Answer] | CallFailed:
+        try:
+            return await self._call.stop.or_stop(self._in_turn)
+        except Stopped:
+            return CallFailed(error=CANCELLED, is_retriable=False, is_this_target_only=False)
+
+    async def _in_turn(self) -> Sequence[Answer] | CallFailed:
+        async with self._service.slots:
+            return await self._run()
+
+    async def _run(self) -> Sequence[Answer] | CallFailed:
         requests = self._call.requests
         operation = Operation(requests[0].operation)
         merged: Merged | None = None
@@ -147,6 +165,7 @@ class _Exchange:
             model=self._call.model,
             stream=self._chunks is not None,
         )
+        self._is_sent = True
         timeouts, now_s = self._service.timeouts, self._clock()
         self._total_by_s = first_by_s = now_s + timeouts.total_s
         if self._chunks is not None:
@@ -243,18 +262,24 @@ class _Exchange:
             public = msgspec.structs.replace(public, message=_ERROR_FOR_AN_ANSWER)
         return msgspec.structs.replace(failed, error=public)
 
-    def billed(self) -> Usage:
-        """The tokens of a stream that broke off after output."""
-        if self._answer is None or not self._has_output:
+    def billed(self, *, is_stopped: bool) -> Usage:
+        """The tokens of a stream that broke off after output, or of a call that was stopped.
+
+        A provider bills what it has read and written before it is told to stop.
+        """
+        if self._answer is not None and (self._has_output or is_stopped):
+            return self._answer.usage()
+        if not is_stopped or not self._is_sent or len(self._call.requests) > 1:
             return Usage()
-        return self._answer.usage()
+        request = self._call.requests[0]
+        return Usage(input_tokens=request.estimated_input_tokens, is_estimated=True)
 
     def marked(self, failed: CallFailed) -> CallFailed:
         """A failure after output is an interrupted stream, and final."""
         if not self._has_output:
             return failed
         error = failed.error
-        if error.code != "deadline_exceeded":
+        if error.code not in _OUR_OWN_ENDS:
             error = msgspec.structs.replace(
                 error, code="stream_interrupted", message=f"{error.message} The answer is cut off."
             )

@@ -7,13 +7,18 @@ costs a reader nothing and the log a third of its records.
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from services.model_caller.together import acknowledged
 from services.shared.domain.emit import Emit
 from services.shared.domain.errors import PublicError
 from services.shared.domain.events import ChunkKind, InferenceRequested, ResultChunk
 from services.shared.domain.ids import NO_REPLY
 from services.shared.domain.terminal import chunk_emit, error_chunk
+from services.shared.ports.work import Written
 
-Send = Callable[[Emit], Awaitable[None]]
+Send = Callable[[Emit], Awaitable[Awaitable[Written]]]
+Pass = Callable[[str], None]
+"""Is told which place is passed, in processes that are to die somewhere."""
+
 MAX_GATHERED_BYTES = 512 * 1024
 """Output that is not gathered further: it has to fit into a record."""
 
@@ -30,6 +35,7 @@ class ChunkStream:
         headers: dict[str, str],
         gather_s: float,
         send: Send,
+        pass_by: Pass | None = None,
     ) -> None:
         """Start an attempt's stream.
 
@@ -40,6 +46,7 @@ class ChunkStream:
             headers: Response headers for the first chunk.
             gather_s: How long output is gathered after the first, seconds.
             send: Where records go.
+            pass_by: Told when the first chunk is durable; None = nobody wants to know.
         """
         self._request = request
         self._run = run
@@ -47,6 +54,8 @@ class ChunkStream:
         self._headers = headers
         self._gather_s = gather_s
         self._send = send
+        self._pass_by = pass_by
+        self._last: Awaitable[Written] | None = None
         self._is_heard = request.reply_partition != NO_REPLY
         self._seq = 0
         self._gathered: list[bytes] = []
@@ -88,7 +97,12 @@ class ChunkStream:
                     attempt=self._attempt,
                     seq=self._next(),
                 )
-                await self._send(chunk_emit(self._request, chunk))
+                self._last = await self._send(chunk_emit(self._request, chunk))
+
+    async def acknowledged(self) -> None:
+        """Wait until all chunks are durable: they are when the last is, being of one partition."""
+        if self._last is not None:
+            await acknowledged(self._last)
 
     async def _close(self, kind: ChunkKind, payload: bytes) -> None:
         if self._is_heard:
@@ -140,7 +154,10 @@ class ChunkStream:
             payload=payload,
             headers=self._headers if seq == 0 else {},
         )
-        await self._send(chunk_emit(self._request, chunk))
+        self._last = await self._send(chunk_emit(self._request, chunk))
+        if self._pass_by is not None and seq == 0:
+            await acknowledged(self._last)
+            self._pass_by("after_first_chunk")
 
     def _next(self) -> int:
         seq, self._seq = self._seq, self._seq + 1

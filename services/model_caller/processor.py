@@ -2,18 +2,25 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from functools import partial
+from typing import Any
 
+from services.model_caller.calls import CANCELLED
 from services.model_caller.embeddings import merge_key
-from services.model_caller.serving import Serving, Tools, journey_of_member
-from services.model_caller.together import run_all
-from services.shared.domain.errors import MustStop, PoisonRecord
+from services.model_caller.ending import journey_of_member, outcome_of
+from services.model_caller.resuming import LookUps, Resuming
+from services.model_caller.serving import Serving
+from services.model_caller.together import acknowledged, run_all
+from services.model_caller.tools import Tools
+from services.shared.domain.errors import MustStop, PoisonRecord, PublicError
 from services.shared.domain.events import RequestBatch, RequestRouted, Target
-from services.shared.domain.terminal import emits_for_expiry
+from services.shared.domain.terminal import emits_for_expiry, emits_for_failure
 from services.shared.domain.topics import BATCH_TOPICS, RETRY_TOPICS, Topic
 from services.shared.ports.work import OpenRecord
 
 _LOG = logging.getLogger(__name__)
+_Run = Callable[[], Coroutine[Any, Any, None]]
 CONSUMES = BATCH_TOPICS
 READS = (*RETRY_TOPICS, Topic.MODEL_CALL_ATTEMPTS, Topic.PROVIDER_HEALTH, Topic.CONTROL)
 EMITS = (
@@ -32,44 +39,77 @@ class ModelCallerProcessor:
     def __init__(self, tools: Tools) -> None:
         """Use connected providers."""
         self._tools = tools
+        self._look_ups = LookUps(tools)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def process(self, works: Sequence[OpenRecord[RequestBatch]]) -> None:
-        """Start the calls of these batches; they finish by themselves."""
+        """Start the calls of these batches; they finish by themselves.
+
+        What is to be called first is settled before anything is awaited: so a request that is in
+        two of the batches is called once, and the starts of all go out together.
+        """
         for work in works:
-            task = asyncio.create_task(self._serve_batch(work))
+            try:
+                running = [run for group in _groups(work.event) for run in self._runs(work, group)]
+            except Exception as error:  # noqa: BLE001  # whatever it is, the others go on
+                _give_up(work, error)
+                continue
+            task = asyncio.create_task(self._serve_batch(work, running))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _serve_batch(self, work: OpenRecord[RequestBatch]) -> None:
+    async def _serve_batch(self, work: OpenRecord[RequestBatch], running: Sequence[_Run]) -> None:
         try:
-            groups = _groups(work.event)
-            if len(groups) == 1:
-                await self._serve(work, groups[0])
+            if len(running) == 1:
+                await running[0]()
             else:
-                await run_all(self._serve(work, group) for group in groups)
+                await run_all(run() for run in running)
         except MustStop:
             _LOG.info("a batch is left to whoever comes next", extra={"batch_id": _id_of(work)})
         except Exception as error:  # noqa: BLE001  # whatever it is, the record is the suspect
-            _LOG.exception("a batch could not be served", extra={"batch_id": _id_of(work)})
-            work.bury(PoisonRecord("processor_error", type(error).__name__))
+            _give_up(work, error)
         else:
             work.finish()
 
-    async def _serve(
+    def _runs(
         self, work: OpenRecord[RequestBatch], members: Sequence[RequestRouted]
-    ) -> None:
+    ) -> Iterator[_Run]:
+        """What is to be done for members that may share a call."""
         now_ms = self._tools.clock.now_ms()
-        live = []
+        fresh = []
         for member in members:
-            if 0 < member.request.deadline_at <= now_ms:
-                journey = journey_of_member(work.event, member)
-                for emit in emits_for_expiry(member.request, now_ms=now_ms, journey=journey):
-                    await work.emit(emit)
+            request = member.request
+            if self._tools.journal.find(request.request_id) is not None:
+                yield Resuming(self._tools, work, member, self._look_ups).run
+            elif 0 < request.deadline_at <= now_ms:
+                yield partial(self._end_uncalled, work, member, None)
+            elif self._tools.cancels.is_wanted(request):
+                yield partial(self._end_uncalled, work, member, CANCELLED)
             else:
-                live.append(member)
-        if live:
-            await Serving(self._tools, work, live).run()
+                fresh.append(member)
+        if fresh:
+            yield Serving(self._tools, work, fresh).begin().run
+
+    async def _end_uncalled(
+        self, work: OpenRecord[RequestBatch], member: RequestRouted, error: PublicError | None
+    ) -> None:
+        """End a request that comes too late (no error), or is not wanted any more."""
+        now_ms = self._tools.clock.now_ms()
+        journey = journey_of_member(work.event, member)
+        if error is None:
+            emits = emits_for_expiry(member.request, now_ms=now_ms, journey=journey)
+        else:
+            outcome = outcome_of(error)
+            emits = emits_for_failure(
+                member.request, error, now_ms=now_ms, journey=journey, outcome=outcome
+            )
+        for emit in emits:
+            await acknowledged(await work.emit(emit))
+
+
+def _give_up(work: OpenRecord[RequestBatch], error: Exception) -> None:
+    _LOG.error("a batch could not be served", extra={"batch_id": _id_of(work)}, exc_info=error)
+    work.bury(PoisonRecord("processor_error", type(error).__name__))
 
 
 def _id_of(work: OpenRecord[RequestBatch]) -> str:

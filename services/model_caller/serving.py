@@ -1,81 +1,54 @@
 """From the first call for a request to its terminal record: repeat, fall back, split, end."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 
-import msgspec
-
-from services.model_caller.calls import Call, Reply, Service, ask
+from services.model_caller.call_headers import call_headers
+from services.model_caller.call_record import CallTimes, call_record
+from services.model_caller.calls import CANCELLED, Call, Reply, ask
 from services.model_caller.chunks import ChunkStream
 from services.model_caller.decide import (
     CallFailed,
     Fallback,
     GiveUp,
     Retry,
-    RetryBudget,
     is_of_one_member,
     next_step,
 )
-from services.model_caller.metrics import CallMetrics
+from services.model_caller.ending import (
+    Ending,
+    close_call,
+    end_requests,
+    journey_of_member,
+    outcome_of,
+)
+from services.model_caller.stopping import Stop, Stopped
 from services.model_caller.together import run_all
-from services.shared.domain.configuration import Retries
-from services.shared.domain.emit import Emit
+from services.model_caller.tools import Tools
 from services.shared.domain.errors import PublicError
 from services.shared.domain.events import (
+    AttemptOutcome,
+    InferenceFinished,
     ModelCall,
     Operation,
-    Outcome,
     RequestBatch,
     RequestRouted,
     Target,
 )
 from services.shared.domain.evidence import cache_headers, route_headers
-from services.shared.domain.ids import NO_REPLY
-from services.shared.domain.money import cost_nanousd
 from services.shared.domain.terminal import (
     Answer,
     Journey,
     completed,
-    emits_for_failure,
     failed,
-    terminal_emit,
 )
-from services.shared.domain.tracing import (
-    TraceContext,
-    read_traceparent,
-    request_context,
-    span_id_for,
-    traceparent,
-)
-from services.shared.ports.clock import Clock
 from services.shared.ports.work import OpenRecord
 
 SERVICE = "model-caller"
 _GATHER_S = (0.025, 0.05)
 _MANY_CALLS = 64
 _NEVER = 1 << 53
-
-
-class Tools(msgspec.Struct, frozen=True, kw_only=True):
-    """What every serving uses.
-
-    Attributes:
-        run: Unique to this process.
-        services: Providers by name.
-        retries: Limits of repetition.
-        budget: Extra calls that the process may still spend.
-        clock: The time.
-        jitter: Random numbers in [0, 1).
-        metrics: Where calls are counted.
-    """
-
-    run: str
-    services: Mapping[str, Service]
-    retries: Retries
-    budget: RetryBudget
-    clock: Clock
-    jitter: Callable[[], float]
-    metrics: CallMetrics
 
 
 class Serving:
@@ -87,6 +60,7 @@ class Serving:
         work: OpenRecord[RequestBatch],
         members: Sequence[RequestRouted],
         history: Sequence[Sequence[ModelCall]] = (),
+        attempts: Sequence[int] = (),
     ) -> None:
         """Prepare.
 
@@ -94,36 +68,64 @@ class Serving:
             tools: What every serving uses.
             work: The batch they came in.
             members: The requests; their targets are the same.
-            history: Calls made for each of them before.
+            history: Calls made for each of them before, as far as they are known.
+            attempts: Number of calls made for each of them before.
         """
         self._tools = tools
         self._work = work
         self._members = members
+        self._requests = [member.request for member in members]
         self._request = members[0].request
         self._calls = [list(calls) for calls in history] or [[] for _ in members]
+        self._attempts = list(attempts) or [0] * len(members)
         self._chunks: ChunkStream | None = None
+        self._stop = Stop()
+        self._cancelled: set[int] = set()
+        self._is_starting = False
+
+    def begin(self) -> "Serving":
+        """Say that ``run`` follows at once: whoever comes with the same requests has to wait."""
+        self._is_starting = True
+        following = [attempt + 1 for attempt in self._attempts]
+        self._tools.journal.begin(self._work, self._requests, following)
+        return self
 
     async def run(self) -> None:
         """Call, repeat, fall back, and end."""
+        journal, cancels = self._tools.journal, self._tools.cancels
         self._tools.metrics.in_flight += 1
+        journal.take(self._work, self._requests)
         try:
+            for i, request in enumerate(self._requests):
+                cancels.serve(request, partial(self._cancel, i))
             await self._until_end()
         finally:
+            for request in self._requests:
+                cancels.served(request)
+            journal.leave(self._work, self._requests, has_started=not self._is_starting)
             self._tools.metrics.in_flight -= 1
+
+    def _cancel(self, i: int) -> None:
+        """A member gives up; a call that it shares goes on for the others."""
+        self._cancelled.add(i)
+        if len(self._cancelled) == len(self._members):
+            self._stop.ask()
 
     async def _until_end(self) -> None:
         targets = list(self._members[0].route.targets)
         attempts = 0
-        if not self._calls[0]:
+        if not self._attempts[0]:
             self._tools.budget.first_call()
         while True:
             target = targets[0]
             attempts += 1
-            reply = await self._attempt(target, len(self._calls[0]) + 1)
+            reply = await self._attempt(target)
+            self._tools.pass_by("after_call")
             if not isinstance(reply.result, CallFailed):
                 await self._complete(target, reply.result)
                 return
             if len(self._members) > 1 and is_of_one_member(reply.result):
+                await self._close_calls(target)
                 await self._split()
                 return
             step = next_step(
@@ -131,30 +133,51 @@ class Serving:
                 policy=self._tools.retries,
                 attempts_made=attempts,
                 targets_left=len(targets) - 1,
-                budget_left=self._tools.budget.is_left,
+                budget_left=self._tools.budget.is_left and self._tools.journal.is_believed,
                 remaining_ms=self._remaining_ms(),
                 jitter=self._tools.jitter(),
             )
-            match step:
-                case GiveUp(error=error):
-                    await self._fail(error, has_output=reply.result.has_output)
-                    return
-                case Fallback():
-                    targets.pop(0)
-                case Retry(wait_ms=wait_ms):
-                    await asyncio.sleep(wait_ms / 1000)
+            if isinstance(step, GiveUp):
+                await self._fail(target, step.error, has_output=reply.result.has_output)
+                return
+            await self._close_calls(target)
+            if isinstance(step, Fallback):
+                targets.pop(0)
+            elif not await self._pause(step):
+                await self._fail(target, CANCELLED, has_output=False, is_closed=True)
+                return
             self._tools.budget.extra_call()
+
+    async def _pause(self, step: Retry) -> bool:
+        """Wait before a repetition; False when the request is cancelled meanwhile."""
+        try:
+            await self._stop.or_stop(partial(asyncio.sleep, step.wait_ms / 1000))
+        except Stopped:
+            return False
+        return True
 
     async def _split(self) -> None:
         """One bad member fails alone: each half is asked for by itself, and so on."""
         middle = len(self._members) // 2
         halves = (slice(middle), slice(middle, None))
         await run_all(
-            Serving(self._tools, self._work, self._members[half], self._calls[half]).run()
+            Serving(
+                self._tools,
+                self._work,
+                self._members[half],
+                self._calls[half],
+                self._attempts[half],
+            ).run()
             for half in halves
         )
 
-    async def _attempt(self, target: Target, attempt: int) -> Reply:
+    async def _attempt(self, target: Target) -> Reply:
+        self._attempts = [attempt + 1 for attempt in self._attempts]
+        await self._tools.journal.start(
+            self._work, self._requests, self._attempts, target, is_first=self._is_starting
+        )
+        self._is_starting = False
+        self._tools.pass_by("after_started")
         service = self._tools.services.get(target.provider)
         started_ms = self._tools.clock.now_ms()
         if service is None:
@@ -163,15 +186,17 @@ class Serving:
             )
             reply = Reply(result=CallFailed(error=unknown, is_retriable=False))
         else:
+            attempt = self._attempts[0]
             self._chunks = self._stream_to_client(target, attempt)
             call = Call(
-                requests=[member.request for member in self._members],
+                requests=self._requests,
                 model=target.model,
-                headers=self._headers(attempt),
+                headers=call_headers(self._request, service=SERVICE, attempt=attempt),
                 deadline_s=self._deadline_s(),
+                stop=self._stop,
             )
             reply = await ask(service, call, self._chunks, now_ms=started_ms)
-        self._note(target, attempt, reply, started_ms)
+        self._note(target, reply, started_ms)
         return reply
 
     def _stream_to_client(self, target: Target, attempt: int) -> ChunkStream | None:
@@ -182,7 +207,7 @@ class Serving:
     def _chunk_stream(self, member: RequestRouted, target: Target, attempt: int) -> ChunkStream:
         return ChunkStream(
             member.request,
-            run=self._tools.run,
+            run=self._tools.journal.owner,
             attempt=attempt,
             headers={
                 **cache_headers(member.cache),
@@ -191,24 +216,8 @@ class Serving:
             },
             gather_s=_GATHER_S[self._tools.metrics.in_flight > _MANY_CALLS],
             send=self._work.emit,
+            pass_by=self._tools.first_chunk,
         )
-
-    def _headers(self, attempt: int) -> dict[str, str]:
-        request = self._request
-        span = span_id_for(request.request_id, SERVICE, attempt)
-        caller = read_traceparent(request.traceparent)
-        context = request_context(request.request_id, caller)
-        headers = {
-            "traceparent": traceparent(
-                TraceContext(
-                    trace_id=context.trace_id, parent_id=span, is_sampled=context.is_sampled
-                )
-            ),
-            "x-millrace-attempt-id": f"{request.request_id}-{attempt}",
-        }
-        if request.tracestate:
-            headers["tracestate"] = request.tracestate
-        return headers
 
     def _deadline_s(self) -> float:
         return asyncio.get_running_loop().time() + max(0.0, self._remaining_ms()) / 1000
@@ -217,79 +226,109 @@ class Serving:
         deadline_at = min(member.request.deadline_at or _NEVER for member in self._members)
         return deadline_at - self._tools.clock.now_ms()
 
-    def _note(self, target: Target, attempt: int, reply: Reply, started_ms: float) -> None:
+    def _note(self, target: Target, reply: Reply, started_ms: float) -> None:
         now_ms = self._tools.clock.now_ms()
         output_ms = -1.0
         if reply.first_output_s is not None:
             ago_s = asyncio.get_running_loop().time() - reply.first_output_s
             output_ms = now_ms - ago_s * 1000
+        times = CallTimes(started_ms, output_ms, now_ms)
         self._tools.metrics.note(
             target,
             reply,
             duration_s=(now_ms - started_ms) / 1000,
             output_s=(output_ms - started_ms) / 1000,
         )
-        for i, member in enumerate(self._members):
-            accepted_at = member.request.accepted_at
-            call = ModelCall(
-                attempt=attempt,
-                provider=target.provider,
-                model=target.model,
-                started_ms=round(started_ms - accepted_at, 3),
-                first_chunk_ms=-1.0 if output_ms < 0 else round(output_ms - accepted_at, 3),
-                finished_ms=round(now_ms - accepted_at, 3),
-                error_code=(
-                    reply.result.error.code if isinstance(reply.result, CallFailed) else ""
-                ),
-                upstream_status=reply.status,
-                upstream_request_id=reply.upstream_request_id,
-            )
-            usage = reply.billed if isinstance(reply.result, CallFailed) else reply.result[i].usage
-            cost = cost_nanousd(usage, target.price)
-            call = msgspec.structs.replace(call, usage=usage, cost_nanousd=cost)
+        for i, request in enumerate(self._requests):
+            call = call_record(request, target, reply, i, times=times, attempt=self._attempts[i])
             self._calls[i].append(call)
 
-    async def _complete(self, target: Target, answers: Sequence[Answer]) -> None:
-        for i, (member, answer) in enumerate(zip(self._members, answers, strict=True)):
-            request = member.request
-            if self._chunks is None and request.reply_partition != NO_REPLY:
-                attempt = self._calls[i][-1].attempt
-                await self._chunk_stream(member, target, attempt).end(answer.response)
-            journey = journey_of_member(self._work.event, member, self._calls[i])
-            terminal = completed(
-                request, answer, now_ms=self._tools.clock.now_ms(), journey=journey
+    async def _close_calls(self, target: Target) -> None:
+        """The calls failed; what became of the requests is still open."""
+        for member, calls in zip(self._members, self._calls, strict=True):
+            ending = Ending(
+                member=member,
+                call=calls[-1],
+                outcome=AttemptOutcome.FAILED,
+                price_version=target.price.version,
             )
-            await self._work.emit(terminal_emit(request, terminal))
+            await close_call(self._tools, self._work, ending)
 
-    async def _fail(self, error: PublicError, *, has_output: bool) -> None:
-        now_ms = self._tools.clock.now_ms()
-        outcome = Outcome.EXPIRED if error.code == "deadline_exceeded" else Outcome.FAILED
+    async def _complete(self, target: Target, answers: Sequence[Answer]) -> None:
+        gone = self._cancelled if len(self._members) > 1 else set()
+        streams = []
+        for i, (member, answer) in enumerate(zip(self._members, answers, strict=True)):
+            stream = self._chunks
+            if stream is None:
+                stream = self._chunk_stream(member, target, self._attempts[i])
+                await (stream.fail(CANCELLED) if i in gone else stream.end(answer.response))
+            streams.append(stream)
+        terminals = [
+            self._failed(i, CANCELLED) if i in gone else self._completed(i, answer)
+            for i, answer in enumerate(answers)
+        ]
+        await self._end(target, streams, terminals, outcome=AttemptOutcome.ANSWERED)
+
+    async def _fail(
+        self, target: Target, error: PublicError, *, has_output: bool, is_closed: bool = False
+    ) -> None:
+        streams, terminals = [], []
         for i, member in enumerate(self._members):
-            journey = journey_of_member(self._work.event, member, self._calls[i])
-            emits: Sequence[Emit]
-            if has_output and self._chunks is not None:
-                await self._chunks.fail(error)
-                terminal = failed(
-                    member.request, error, now_ms=now_ms, journey=journey, outcome=outcome
-                )
-                emits = [terminal_emit(member.request, terminal)]
-            else:
-                emits = emits_for_failure(
-                    member.request, error, now_ms=now_ms, journey=journey, outcome=outcome
-                )
-            for emit in emits:
-                await self._work.emit(emit)
+            own = CANCELLED if i in self._cancelled else error
+            stream = self._chunks
+            if stream is None or not has_output:
+                stream = self._chunk_stream(member, target, self._attempts[i])
+            await stream.fail(own)
+            streams.append(stream)
+            terminals.append(self._failed(i, own))
+        await self._end(
+            target, streams, terminals, outcome=AttemptOutcome.FAILED, is_closed=is_closed
+        )
 
+    async def _end(
+        self,
+        target: Target,
+        streams: Sequence[ChunkStream],
+        terminals: Sequence[InferenceFinished],
+        *,
+        outcome: AttemptOutcome,
+        is_closed: bool = False,
+    ) -> None:
+        """Write the ends, once the clients have what is theirs; then wait until they are durable.
 
-def journey_of_member(
-    batch: RequestBatch, member: RequestRouted, calls: Sequence[ModelCall] = ()
-) -> Journey:
-    """What a member of a batch went through."""
-    return Journey(
-        hops=member.hops,
-        cache=member.cache,
-        route=member.route,
-        calls=tuple(calls),
-        batch_id=batch.batch_id,
-        batch_size=len(batch.members),
-    )
+        Args:
+            target: Who was called last.
+            streams: What clients get.
+            terminals: The terminal records.
+            outcome: How the last calls ended.
+            is_closed: Whether that was said before.
+        """
+        for stream in streams:
+            await stream.acknowledged()
+        self._tools.pass_by("before_terminal")
+        endings = [
+            Ending(
+                member=member,
+                call=self._calls[i][-1],
+                outcome=outcome,
+                price_version=None if is_closed else target.price.version,
+            )
+            for i, member in enumerate(self._members)
+        ]
+        await end_requests(self._tools, self._work, endings, terminals)
+
+    def _completed(self, i: int, answer: Answer) -> InferenceFinished:
+        now_ms = self._tools.clock.now_ms()
+        return completed(self._requests[i], answer, now_ms=now_ms, journey=self._journey(i))
+
+    def _failed(self, i: int, error: PublicError) -> InferenceFinished:
+        return failed(
+            self._requests[i],
+            error,
+            now_ms=self._tools.clock.now_ms(),
+            journey=self._journey(i),
+            outcome=outcome_of(error),
+        )
+
+    def _journey(self, i: int) -> Journey:
+        return journey_of_member(self._work.event, self._members[i], self._calls[i])

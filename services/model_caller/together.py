@@ -1,8 +1,11 @@
 """Several things at once, of which none spoils another."""
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Awaitable, Coroutine, Iterable
 from typing import Any
+
+from services.shared.domain.errors import MustStop
+from services.shared.ports.work import Written
 
 
 async def run_all(coroutines: Iterable[Coroutine[Any, Any, None]]) -> None:
@@ -14,3 +17,15 @@ async def run_all(coroutines: Iterable[Coroutine[Any, Any, None]]) -> None:
     for result in results:
         if isinstance(result, BaseException):
             raise result
+
+
+async def acknowledged(sent: Awaitable[Written]) -> Written:
+    """Wait until a record is durable. Whoever waits must not be cancelled meanwhile.
+
+    Raises:
+        MustStop: Nobody knows whether it is; the runtime is ending the process. Not retriable.
+    """
+    try:
+        return await sent
+    except Exception as error:
+        raise MustStop(f"a record was not acknowledged: {error!r}") from error

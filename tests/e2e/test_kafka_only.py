@@ -158,7 +158,7 @@ def wait_for_trace(stack: RunningStack, request_id: str) -> None:
     [
         (("trace", "req_nothing"), "No terminal record of req_nothing"),
         (("tail", "no-such-topic", "--no-follow"), "no-such-topic"),
-        (("tail", RESULTS, "--since", "yesterday"), "write a number and s, m, h or d"),
+        (("tail", RESULTS, "--since", "yesterday"), "write an age such as"),
         (("tail", RESULTS, "--where", "outcome"), "write FIELD=TEXT"),
         (("topics", "describe", "no-such-topic"), "There is no topic"),
         (("produce", "/no/such/file"), "/no/such/file"),

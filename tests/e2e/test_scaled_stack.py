@@ -1,6 +1,7 @@
 """A stack with several of a kind: two gateways, two callers, two partitions; and its ends."""
 
 import asyncio
+import contextlib
 import random
 import signal
 import time
@@ -84,7 +85,7 @@ async def test_streams_cut_at_one_gateway_go_on_at_the_other(scaled: RunningStac
     """Cut in the middle of the wire, while they run: the same lines as those of an uncut read."""
     one, two = (f"{scaled.addresses[name]}/v1" for name in ("gateway", "gateway_1"))
     headers = {"authorization": f"Bearer {scaled.key}"}
-    chance = random.Random(CUTS)  # where to cut is no secret
+    chance = random.Random(CUTS)
 
     async with aiohttp.ClientSession(headers=headers) as session:
 
@@ -116,6 +117,50 @@ async def test_streams_cut_at_one_gateway_go_on_at_the_other(scaled: RunningStac
             assert data_lines(whole)[-1] == b"data: [DONE]"
 
         await asyncio.gather(*(check(chance.randrange(200, 9_000)) for _ in range(CUTS)))
+
+
+async def post(
+    session: aiohttp.ClientSession, address: str, key: str, body: dict[str, Any]
+) -> tuple[int, bytes, str, bool]:
+    """Ask with an idempotency key: status, body, id of the request, whether it is a replay."""
+    headers = {"idempotency-key": key}
+    async with session.post(f"{address}/v1/chat/completions", json=body, headers=headers) as got:
+        is_replay = got.headers.get("idempotency-replayed") == "true"
+        return got.status, await got.read(), got.headers["x-request-id"], is_replay
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_hundred_posts_with_one_key_are_one_request(
+    scaled: RunningStack, *, stream: bool
+) -> None:
+    """Over two gateways: one execution, a hundred equal answers; another body is refused.
+
+    A gateway that was killed meanwhile knows the key again once it is back.
+    """
+    addresses = (scaled.addresses["gateway"], scaled.addresses["gateway_1"])
+    key = unique("key").replace(" ", "-")
+    body = {"model": "sim-fast:tokens=20:tps=20", "messages": user(unique()), "stream": stream}
+    async with aiohttp.ClientSession(headers={"authorization": f"Bearer {scaled.key}"}) as session:
+        answers = await asyncio.gather(
+            *(post(session, addresses[number % 2], key, body) for number in range(100))
+        )
+        assert {(status, content, of) for status, content, of, _ in answers} == {answers[0][:3]}
+        assert answers[0][0] == 200
+        assert sum(is_replay for *_, is_replay in answers) == 99
+        other = await post(session, addresses[1], key, body | {"temperature": 0.5})
+        assert other[0] == 422
+        pid = scaled.signal("gateway-1", signal.SIGKILL)
+        wait_until(lambda: scaled.is_replaced("gateway-1", pid=pid))
+
+        async def again() -> tuple[int, bytes, str, bool]:
+            while True:
+                with contextlib.suppress(aiohttp.ClientError):
+                    answer = await post(session, addresses[1], f'"{key}"', body)
+                    if answer[0] != 503:
+                        return answer
+                await asyncio.sleep(0.1)
+
+        assert await again() == (*answers[0][:3], True)
 
 
 @pytest.mark.slow

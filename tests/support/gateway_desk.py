@@ -38,6 +38,7 @@ from services.shared.domain.name_patterns import NamePatterns
 from services.shared.domain.topics import Topic
 from services.shared.stream.chunk_cursors import KafkaChunkCursors
 from services.shared.stream.client import Raw
+from tests.support.claims import FakeBook, idempotency_of
 from tests.support.fake_clock import START_MS, FakeClock, run_on_fake_time
 from tests.support.memory_log import MemoryCluster
 
@@ -153,10 +154,13 @@ class FakeFinder:
         self.terminal = terminal
         self.miss = miss
         self.asked: list[str] = []
+        self.is_away = False
 
     async def find_terminal(self, request_id: str) -> InferenceFinished | None:
         """The terminal record."""
         self.asked.append(request_id)
+        if self.is_away:
+            raise Unavailable("kafka", "the test says so")
         return self.terminal
 
     async def find_miss(self, _request_id: str) -> CacheMissed | None:
@@ -295,6 +299,9 @@ def desk_of(
         reply_partition=REPLY_PARTITION,
         clock=clock,
         metrics=InferenceMetrics(CollectorRegistry()),
+        idempotency=idempotency_of(
+            book=FakeBook(clock), finder=FakeFinder(), publisher=publisher, clock=clock
+        ),
     )
 
 

@@ -31,6 +31,7 @@ from services.shared.stream.client import Reader, TopicPartition
 from services.shared.stream.control_publisher import KafkaControlPublisher
 from services.shared.stream.publisher import KafkaRequestPublisher
 from services.shared.stream.record_finder import KafkaRecordFinder
+from tests.support.claims import FakeBook, idempotency_of
 from tests.support.fake_clock import FakeClock
 from tests.support.gateway_desk import KEY, KEYS, MODELS, FakeExchange, Sent, http_request
 from tests.support.memory_log import MemoryCluster, MemoryLog
@@ -94,10 +95,12 @@ class Gateway:
             self.streams.deliver(record)
 
         self._following = asyncio.ensure_future(follow(self._reader, deliver))
+        publisher = KafkaRequestPublisher(
+            producer, secret=SECRET, clock=self._clock, on_outcome=lambda _: None
+        )
+        finder = KafkaRecordFinder(self.log, producer)
         self.desk = Desk(
-            publisher=KafkaRequestPublisher(
-                producer, secret=SECRET, clock=self._clock, on_outcome=lambda _: None
-            ),
+            publisher=publisher,
             controls=KafkaControlPublisher(producer),
             replies=replies,
             streams=self.streams,
@@ -107,11 +110,14 @@ class Gateway:
             reply_partition=self._partition,
             clock=self._clock,
             metrics=InferenceMetrics(CollectorRegistry()),
+            idempotency=idempotency_of(
+                book=FakeBook(self._clock), finder=finder, publisher=publisher, clock=self._clock
+            ),
         )
         table = routes(
             self.desk,
             models=MODELS,
-            finder=KafkaRecordFinder(self.log, producer),
+            finder=finder,
             health=HealthApi(registry=CollectorRegistry(), checks={}),
         )
         self._app = GatewayApp(table, new_request_id=self._new_request_id)

@@ -223,8 +223,8 @@ class MemoryReader:
         """Stand at the first record of this time or later, or at the end."""
         self._views[partition].position = self._cluster.offset_at(partition, at_ms)
 
-    async def seek(self, partition: TopicPartition, offset: int) -> None:
-        """Stand at an offset."""
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        """Stand at an offset; where it is no longer kept, at the first that is."""
         self._views[partition].position = offset
 
     async def end_offsets(self) -> Mapping[TopicPartition, int]:
@@ -299,6 +299,8 @@ class MemoryProducer:
             raise PoisonRecord("oversize", f"{len(value or b'')} bytes for {topic}")
         assert 0 <= partition < self.partition_count(topic), f"{topic} has no {partition}"
         assert isinstance(headers, list), "aiokafka takes nothing else"
+        if topic in self._cluster.unwritable:
+            raise Unavailable("kafka", f"{topic} takes no records")
         if len(self._kept) >= _MAX_KEPT_RECORDS:
             await self._wait_for_room()
         future: asyncio.Future[RecordMetadata] = asyncio.get_running_loop().create_future()

@@ -72,6 +72,7 @@ class MemoryCluster:
         is_available: Whether the broker answers.
         is_coordinator_silent: Whether groups answer nobody, while records come and go.
         acks_to_fail: Acknowledgements that will fail though the record was written.
+        unwritable: Topics that take no records, as when a disk is full or a right is missing.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class MemoryCluster:
         self.is_available = True
         self.is_coordinator_silent = False
         self.acks_to_fail = 0
+        self.unwritable: set[str] = set()
         self.topics: dict[str, int] = {}
         self._partitions: dict[TopicPartition, MemoryPartition] = {}
         for topic, count in topics.items():

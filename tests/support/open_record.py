@@ -1,15 +1,30 @@
 """A record in work, without the runtime around it."""
 
 import asyncio
-from typing import Generic, TypeVar
+from collections.abc import Awaitable
+from typing import Generic, NamedTuple, TypeVar
 
 from services.shared.codec.records import encode_record
 from services.shared.domain.emit import Emit
 from services.shared.domain.errors import PoisonRecord
 from services.shared.domain.events import Event, Hop, InferenceRequested
+from services.shared.ports.work import Written
 from tests.support.fake_clock import START_MS
 
 E = TypeVar("E", bound=Event)
+
+
+class _Place(NamedTuple):
+    """Where a record was written."""
+
+    offset: int
+
+
+def written_at(offset: int) -> "asyncio.Future[Written]":
+    """The acknowledgement of a record."""
+    written: asyncio.Future[Written] = asyncio.get_running_loop().create_future()
+    written.set_result(_Place(offset))
+    return written
 
 
 class RecordInWork(Generic[E]):
@@ -52,7 +67,7 @@ class RecordInWork(Generic[E]):
         del request
         return Hop(service="under-test", partition=self.partition, finished_ms=now_ms - START_MS)
 
-    async def emit(self, emit: Emit) -> None:
+    async def emit(self, emit: Emit) -> Awaitable[Written]:
         """Keep what is produced; it must be encodable, as it is in the runtime."""
         assert not self.ended.is_set(), "emitted after the end"
         await asyncio.sleep(0)
@@ -60,6 +75,7 @@ class RecordInWork(Generic[E]):
             raise self.failing
         encode_record(emit.event)
         self.emitted.append(emit)
+        return written_at(len(self.emitted) - 1)
 
     def finish(self) -> None:
         """End well."""

@@ -197,9 +197,8 @@ class _PrefixedReader:
     async def seek_to_time(self, partition: TopicPartition, at_ms: int) -> None:
         await self._reader.seek_to_time(self._prefix.outside(partition), at_ms)
 
-    async def seek(self, partition: TopicPartition, offset: int) -> None:
-        """See ``Reader``."""
-        await self._reader.seek(self._prefix.outside(partition), offset)
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        self._reader.seek(self._prefix.outside(partition), offset)
 
     async def end_offsets(self) -> Mapping[TopicPartition, int]:
         ends = await self._reader.end_offsets()

@@ -8,7 +8,7 @@ await pipeline.run_until_quiet()
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from itertools import count
@@ -18,20 +18,19 @@ import msgspec
 
 from services.batcher.processor import CONSUMES as ROUTED
 from services.batcher.processor import BatcherProcessor, BatchMetrics
+from services.cache_lookup.joining import Joining
 from services.cache_lookup.processor import CONSUMES as REQUESTED
 from services.cache_lookup.processor import CacheLookupProcessor, LookupMetrics
 from services.cache_lookup.producers import readmission
 from services.cache_writer.processor import CONSUMES as FINISHED
 from services.cache_writer.processor import CacheWriterProcessor, WriterMetrics
+from services.model_caller.__main__ import connected
 from services.model_caller.calls import Service
-from services.model_caller.decide import RetryBudget
-from services.model_caller.metrics import CallMetrics
 from services.model_caller.processor import ModelCallerProcessor
-from services.model_caller.serving import Tools as CallerTools
 from services.router.processor import CONSUMES as MISSED
 from services.router.processor import RouterMetrics, RouterProcessor
 from services.router.routing_table import RoutingTable
-from services.shared.codec.headers import SIGNATURE, signature
+from services.shared.codec.headers import RETRY, SIGNATURE, signature
 from services.shared.codec.records import encode_record
 from services.shared.domain.cache_times import CacheTimes
 from services.shared.domain.configuration import (
@@ -49,6 +48,7 @@ from services.shared.domain.model_facts import ModelFacts
 from services.shared.domain.spans import Span
 from services.shared.domain.topics import BATCH_TOPICS, REQUEST_TOPICS
 from services.shared.stream.loop import Process
+from services.shared.stream.result_follower import following
 from services.shared.stream.shapes import each, polled, timed
 from services.shared.stream.stage import Stage, Tools
 from services.trace_exporter.processor import CONSUMES as ENDED
@@ -84,6 +84,10 @@ def configuration(**changes: Any) -> Configuration:
     return msgspec.structs.replace(plain, **changes)
 
 
+def _nothing(_place: str) -> None:
+    """A process that lives."""
+
+
 class Sink:
     """Keeps spans."""
 
@@ -112,6 +116,7 @@ class Stages:
         configuration: What they were started with.
         cache: The response cache.
         sink: Where spans go.
+        pass_by: Told which crash point a model caller passes.
     """
 
     def __init__(
@@ -124,9 +129,13 @@ class Stages:
         self.configuration = configuration
         self.cache = MemoryCache()
         self.sink = Sink()
+        self.pass_by: Callable[[str], None] = _nothing
         self._providers = providers
         self._batches = count(1)
         self._runs = count(1)
+
+    def _pass_by(self, place: str) -> None:
+        self.pass_by(place)
 
     def all(self) -> list[Stage]:
         """Every stage, in the order of the flow."""
@@ -145,14 +154,18 @@ class Stages:
 
         @asynccontextmanager
         async def build(tools: Tools) -> AsyncIterator[Process[Any]]:
+            joining = Joining(clock=tools.clock, registry=tools.registry)
             processor = CacheLookupProcessor(
                 cache=self.cache,
+                joining=joining,
+                clock=tools.clock,
                 times=CacheTimes(self.configuration),
                 secret=SECRET,
                 readmit=readmission(self.configuration),
                 metrics=LookupMetrics(tools.registry),
             )
-            yield polled(processor.process, clock=tools.clock)
+            async with following(tools, joining, joining.tend):
+                yield processor.process
 
         return Stage(service="cache-lookup", topics=REQUESTED, build=build)
 
@@ -194,16 +207,15 @@ class Stages:
                 name: Service(provider, _TIMEOUTS, asyncio.Semaphore(100))
                 for name, provider in self._providers.items()
             }
-            caller = CallerTools(
-                run=f"run-{next(self._runs)}",
-                services=services,
-                retries=self.configuration.retries,
-                budget=RetryBudget(ratio=self.configuration.retries.budget_ratio),
-                clock=tools.clock,
+            async with connected(
+                tools,
+                self.configuration,
+                services,
+                run=f"run{next(self._runs):09}",
                 jitter=lambda: 0.0,
-                metrics=CallMetrics(tools.registry),
-            )
-            yield ModelCallerProcessor(caller).process
+                pass_by=self._pass_by,
+            ) as caller:
+                yield ModelCallerProcessor(caller).process
 
         return Stage(service="model-caller", topics=BATCH_TOPICS, build=build)
 
@@ -242,10 +254,20 @@ def publish(
     request: InferenceRequested,
     *,
     partition: int | None = None,
+    retry: bool = False,
 ) -> int:
-    """Publish a request as a gateway of ours does: signed; returns its offset."""
+    """Publish a request as a gateway of ours does: signed; returns its offset.
+
+    Args:
+        pipeline: Where.
+        request: What.
+        partition: Explicit partition; None = by the fingerprint.
+        retry: Its client repeats what he gave up waiting for.
+    """
     value = encode_record(request)
     headers = [*default_headers(request, value), (SIGNATURE, signature(SECRET, value))]
+    if retry:
+        headers.append((RETRY, b"1"))
     topic = REQUEST_TOPICS[request.priority]
     key = (request.fingerprint or request.request_id).encode()
     return pipeline.pipe_raw(topic, value, key=key, headers=headers, partition=partition)

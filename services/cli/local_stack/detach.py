@@ -9,7 +9,7 @@ from rich.console import Console
 
 from services.cli.errors import CommandError
 from services.cli.local_stack.java import find_java
-from services.cli.local_stack.lock import already_running, holder
+from services.cli.local_stack.lock import already_running, holder, usable
 from services.cli.local_stack.logs import tail
 from services.cli.local_stack.plan import checkout
 from services.cli.local_stack.prepare import prepare_jars
@@ -32,12 +32,13 @@ def start_detached(request: StartRequest, *, environ: Mapping[str, str], console
     owner = holder(layout)
     if owner is not None:
         raise CommandError(already_running(layout, owner))
+    log = layout.log_of(_LOG)
+    with usable(layout):
+        layout.logs.mkdir(parents=True, exist_ok=True)
+        log.unlink(missing_ok=True)
     find_java(environ)
     find_redis(environ)
     prepare_jars(environ, console=console)  # shows its progress here, where somebody looks
-    layout.logs.mkdir(parents=True, exist_ok=True)
-    log = layout.log_of(_LOG)
-    log.unlink(missing_ok=True)
     with log.open("ab") as output:
         supervisor = subprocess.Popen(
             (sys.executable, "-m", "services.cli", "up", "--background", *_options(request)),
@@ -63,8 +64,9 @@ def _await_running(layout: Layout, supervisor: subprocess.Popen[bytes]) -> None:
             return
         time.sleep(_POLL_S)
     raise CommandError(
-        f"The stack is not ready after {_START_TIMEOUT_S:.0f} s but goes on trying. See 'millrace "
-        f"status' and {layout.logs}; 'millrace down' stops it. It said:\n{tail(log, lines=30)}"
+        f"The stack is not ready after {_START_TIMEOUT_S:.0f} s but goes on trying. See "
+        f"'{layout.command('status')}' and {layout.logs}; '{layout.command('down')}' stops it. "
+        f"It said:\n{tail(log, lines=30)}"
     )
 
 

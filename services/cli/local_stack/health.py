@@ -267,7 +267,7 @@ def _stack(layout: Layout) -> Iterator[Finding]:
             level=Level.BAD if left else Level.GOOD,
             subject="Stack",
             text=f"killed, but still there: {', '.join(left)}" if left else "not running",
-            remedy="'millrace down' ends them." if left else "",
+            remedy=f"'{layout.command('down')}' ends them." if left else "",
         )
     elif report.is_ready:
         yield Finding(

@@ -20,6 +20,9 @@ def make_secret(layout: Layout) -> None:
 def make_dev_key(layout: Layout) -> str | None:
     """Make the development key, unless it exists.
 
+    The file holds the key and nothing else, no line end either: a program that reads it whole has
+    a header's value, as the README's example does.
+
     Returns:
         The key where it is new, to be shown once; None where there was one.
     """
@@ -30,7 +33,7 @@ def make_dev_key(layout: Layout) -> str | None:
         key_id=secrets.token_hex(_KEY_ID_BYTES),
         random=secrets.token_bytes(SECRET_BYTES),
     )
-    write_atomically(layout.dev_key, f"{key}\n".encode(), mode=_OWNER_ONLY)
+    write_atomically(layout.dev_key, key.encode(), mode=_OWNER_ONLY)
     return key
 
 

@@ -22,13 +22,9 @@ def hold(layout: Layout) -> Iterator[None]:
     Raises:
         CommandError: A running stack owns it, or it cannot be written; says what to do.
     """
-    try:
+    with usable(layout):
         layout.root.mkdir(parents=True, exist_ok=True)
         file = _open(layout.lock)
-    except OSError as error:
-        raise CommandError(
-            f"{layout.root} cannot be used: {error.strerror}. Choose another with '--data'."
-        ) from error
     with file:
         if not _lock_patiently(file):
             raise CommandError(already_running(layout, _pid_in(file)))
@@ -39,6 +35,21 @@ def hold(layout: Layout) -> Iterator[None]:
             yield
         finally:
             file.truncate(0)
+
+
+@contextlib.contextmanager
+def usable(layout: Layout) -> Iterator[None]:
+    """Make the first files of a data directory.
+
+    Raises:
+        CommandError: It cannot be written; says what to do.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise CommandError(
+            f"{layout.root} cannot be used: {error.strerror}. Choose another with '--data'."
+        ) from error
 
 
 def holder(layout: Layout) -> int | None:
@@ -53,7 +64,7 @@ def already_running(layout: Layout, pid: int) -> str:
     """Why a second stack may not use the directory, and what to do."""
     return (
         f"A stack is already running on {layout.root} (process {pid}). "
-        "Look at it with 'millrace status', stop it with 'millrace down', "
+        f"Look at it with '{layout.command('status')}', stop it with '{layout.command('down')}', "
         "or start another with '--data OTHER_DIRECTORY'."
     )
 

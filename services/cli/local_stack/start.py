@@ -122,9 +122,9 @@ def make_plan(
     for folder in (layout.logs, layout.redis):
         folder.mkdir(parents=True, exist_ok=True)
     ports = _ports(request, running, reservations, console)
+    chosen = _configuration(request, layout, ports, environ)
     make_secret(layout)
     new_key = make_dev_key(layout)
-    chosen = _configuration(request, layout, ports, environ)
     for variable in chosen.unset:
         console.print(f"Not set, so its provider refuses calls: {variable}.", soft_wrap=True)
     broker = Broker(
@@ -159,7 +159,7 @@ def make_plan(
         on_path=tuple(spec for instance, spec in processes.items() if instance.service.on_path),
         beside=tuple(spec for instance, spec in processes.items() if not instance.service.on_path),
     )
-    how_to_stop = "'millrace down'" if request.in_background else "Ctrl-C"
+    how_to_stop = f"'{layout.command('down')}'" if request.in_background else "Ctrl-C"
     return plan, f"{greeting(plan, chosen, new_key=new_key)}\n  {how_to_stop} stops it."
 
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 import msgspec
 
 from services.cli.errors import CommandError
+from services.cli.invocation import DEFAULT_DATA
 
 _Value = TypeVar("_Value", bound=msgspec.Struct)
 
@@ -43,7 +44,7 @@ class Layout(msgspec.Struct, frozen=True):
 
     @property
     def dev_key(self) -> Path:
-        """The development key, one line."""
+        """The development key and nothing else."""
         return self.root / "dev-key"
 
     @property
@@ -60,6 +61,11 @@ class Layout(msgspec.Struct, frozen=True):
     def logs(self) -> Path:
         """One log file a process."""
         return self.root / "logs"
+
+    def command(self, name: str) -> str:
+        """How to call a command on this directory, for people to copy."""
+        usual = self.root.name == DEFAULT_DATA.name
+        return f"millrace {name}" if usual else f"millrace {name} --data {self.root}"
 
     def log_of(self, process: str) -> Path:
         """The log file of a process."""

@@ -87,7 +87,7 @@ def configuration_from_yaml(text: str, *, name: str) -> ReadConfiguration:
         root = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        msg = f"{name}:{line}: is no YAML: {error.problem or error.context}"
+        msg = f"{name}:{line}: is no YAML: {error.problem or error.context}; {_mend(text, line)}"
         raise InvalidConfiguration(msg) from error
     except yaml.YAMLError as error:
         msg = f"{name}:1: is no YAML: {str(error).splitlines()[0]}"
@@ -100,6 +100,14 @@ def configuration_from_yaml(text: str, *, name: str) -> ReadConfiguration:
         configuration=configuration,
         mistakes=tuple(f"{name}:{reader.line_of(mistake.path)}: {mistake}" for mistake in found),
     )
+
+
+def _mend(text: str, line: int) -> str:
+    """What to do about a line that is no YAML, as far as its text tells."""
+    at = text.split("\n")[line - 1 : line]
+    if at and "\t" in at[0][: len(at[0]) - len(at[0].lstrip())]:
+        return "indent with spaces, not with tabs"
+    return "look at this line and the one before it for a bracket, quote or colon too many or few"
 
 
 def _check_shape(text: str, name: str) -> None:

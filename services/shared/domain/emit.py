@@ -16,6 +16,7 @@ class Emit(msgspec.Struct, frozen=True, kw_only=True):
         request: The request it belongs to, from which the headers follow; None = of no single one.
         partition: Explicit partition; None = that of the record it came from, where both topics
             hold the same request on the same partition, else by key.
+        value: The record, encoded already; empty = not yet.
     """
 
     topic: Topic
@@ -23,3 +24,4 @@ class Emit(msgspec.Struct, frozen=True, kw_only=True):
     event: Event
     request: InferenceRequested | None = None
     partition: int | None = None
+    value: bytes = b""

@@ -588,11 +588,12 @@ class IdempotencyClaimed(Event, frozen=True, kw_only=True):
 
     Attributes:
         tenant: Whose key it is.
-        key_hash: Hex SHA-256 of the key.
-        fingerprint: Hex SHA-256 of the request as it was sent: path and body.
+        key_hash: Hex SHA-256 of tenant and key.
+        fingerprint: Hex SHA-256 of what was asked: operation and canonical body.
         request_id: The request that the claim stands for.
         at: When it was claimed, unix ms.
-        takes_over: Request of an earlier claim that never appeared; empty = none.
+        takes_over: Request of the claim before, which ended without effect and frees the key;
+            empty = none.
     """
 
     tenant: str

@@ -1,5 +1,6 @@
 """A record in work, as a processor sees it; the runtime's ``Work`` is the real one."""
 
+from collections.abc import Awaitable
 from typing import Protocol, TypeVar
 
 from services.shared.domain.emit import Emit
@@ -7,6 +8,15 @@ from services.shared.domain.errors import PoisonRecord
 from services.shared.domain.events import Event, Hop, InferenceRequested
 
 E_co = TypeVar("E_co", bound=Event, covariant=True)
+
+
+class Written(Protocol):
+    """Where a record was written."""
+
+    @property
+    def offset(self) -> int:
+        """Its offset."""
+        ...
 
 
 class OpenRecord(Protocol[E_co]):
@@ -46,8 +56,12 @@ class OpenRecord(Protocol[E_co]):
         """This stage's hop in the journey of a request, finished now (unix ms)."""
         ...
 
-    async def emit(self, emit: Emit) -> None:
-        """Produce a record for this one, with this stage's hop added where it has hops."""
+    async def emit(self, emit: Emit) -> Awaitable[Written]:
+        """Produce a record for this one, with this stage's hop added where it has hops.
+
+        What is returned may be awaited for the acknowledgement. Whoever awaits it must not be
+        cancelled meanwhile.
+        """
         ...
 
     def finish(self) -> None:

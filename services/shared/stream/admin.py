@@ -17,6 +17,7 @@ from confluent_kafka.admin import (
 
 from services.shared.codec.topics import TopicSpec, dead_letter_config
 from services.shared.domain.errors import InvalidConfiguration, Unavailable
+from services.shared.stream.quiet_client import BrokerTrouble
 
 _ATTEMPT_S = 2.0
 _APPLY_S = 30.0
@@ -131,23 +132,20 @@ def plan_changes(wanted: list[TopicState], existing: Mapping[str, TopicState]) -
     return changes
 
 
-def admin_client(bootstrap: str, options: Mapping[str, Any] | None = None) -> AdminClient:
-    """An administration client.
+def read_topics(
+    bootstrap: str, names: list[str], *, options: Mapping[str, Any] | None = None
+) -> dict[str, TopicState]:
+    """Read those of the named topics that the cluster has.
 
     Args:
         bootstrap: ``host:port`` pairs of brokers.
+        names: The topics.
         options: Further settings of librdkafka, e.g. for SASL and TLS.
-    """
-    quiet = {"log_level": 4}  # warnings, but not librdkafka's notes on itself
-    return AdminClient({"bootstrap.servers": bootstrap, **quiet, **(options or {})})
-
-
-def read_topics(client: AdminClient, names: list[str]) -> dict[str, TopicState]:
-    """Read those of the named topics that the cluster has.
 
     Raises:
         Unavailable: No broker answers. Retriable.
     """
+    client, trouble = _client(bootstrap, options)
     try:
         there = client.list_topics(timeout=_APPLY_S).topics
         present = [name for name in names if name in there]
@@ -155,7 +153,7 @@ def read_topics(client: AdminClient, names: list[str]) -> dict[str, TopicState]:
         futures = client.describe_configs(resources, request_timeout=_APPLY_S) if present else {}
         configs = {resource.name: future.result() for resource, future in futures.items()}
     except KafkaException as error:
-        raise Unavailable("kafka", str(error)) from error
+        raise trouble.unavailable(error, client) from error
     return {
         name: TopicState(
             name=name,
@@ -187,9 +185,9 @@ def apply_topics(
         InvalidConfiguration: A topic has another partition count.
         Unavailable: No broker answers. Retriable.
     """
-    client = admin_client(bootstrap, options)
     wanted = wanted_topics(specs, partitions=partitions)
-    changes = plan_changes(wanted, read_topics(client, [topic.name for topic in wanted]))
+    names = [topic.name for topic in wanted]
+    changes = plan_changes(wanted, read_topics(bootstrap, names, options=options))
     create = [
         NewTopic(
             change.wanted.name,
@@ -212,14 +210,21 @@ def apply_topics(
         for change in changes
         if change.action == "configure"
     ]
+    client, trouble = _client(bootstrap, options)
     try:
         if create:
             _settle(client.create_topics(create, request_timeout=_APPLY_S))
         if configure:
             _settle(client.incremental_alter_configs(configure, request_timeout=_APPLY_S))
     except KafkaException as error:
-        raise Unavailable("kafka", str(error)) from error
+        raise trouble.unavailable(error, client) from error
     return changes
+
+
+def _client(bootstrap: str, options: Mapping[str, Any] | None) -> tuple[AdminClient, BrokerTrouble]:
+    trouble = BrokerTrouble()
+    settings = {"bootstrap.servers": bootstrap, **trouble.settings, **(options or {})}
+    return AdminClient(settings), trouble
 
 
 def _settle(futures: Mapping[Any, Any]) -> None:

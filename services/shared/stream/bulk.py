@@ -6,7 +6,8 @@ from typing import Any
 import msgspec
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from services.shared.domain.errors import Unavailable
+from services.shared.domain.errors import InvalidConfiguration, Unavailable
+from services.shared.stream.quiet_client import BrokerTrouble
 
 _POLL_S = 0.2
 _POLL_RECORDS = 500
@@ -66,24 +67,18 @@ class BulkReader:
         """Connect and find the position in every partition.
 
         Raises:
-            Unavailable: No broker answers, or there is no such topic.
+            InvalidConfiguration: There is no such topic.
+            Unavailable: No broker answers.
         """
+        trouble = BrokerTrouble()
         self._consumer = Consumer(
-            {
-                "bootstrap.servers": bootstrap,
-                "group.id": _NOBODY,
-                "enable.auto.commit": False,
-                "isolation.level": "read_committed",
-                "auto.offset.reset": "earliest",
-                "enable.partition.eof": True,
-                **(options or {}),
-            }
+            {**trouble.settings, **reader_options(bootstrap), **(options or {})}
         )
         try:
             self._ends, starts = self._find(topic, position)
             self._consumer.assign(starts)
         except KafkaException as error:
-            raise Unavailable("kafka", str(error)) from error
+            raise trouble.unavailable(error, self._consumer) from error
         self._total = sum(
             max(0, self._ends[tp.partition] - tp.offset) for tp in starts if tp.offset >= 0
         )
@@ -106,7 +101,7 @@ class BulkReader:
             for message in messages:
                 error = message.error()
                 if error is None:
-                    records.append(_read(message))
+                    records.append(read_message(message))
                 elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # its public name
                     open_partitions.discard(message.partition())
                 else:
@@ -120,7 +115,9 @@ class BulkReader:
     def _find(self, topic: str, position: Position) -> tuple[dict[int, int], list[TopicPartition]]:
         metadata = self._consumer.list_topics(topic, timeout=_ANSWER_S).topics[topic]
         if metadata.error is not None:
-            raise Unavailable("kafka", f"topic {topic}: {metadata.error.str()}")
+            raise InvalidConfiguration(
+                f"There is no topic '{topic}' on this cluster. 'millrace topics list' lists them."
+            )
         ends: dict[int, int] = {}
         starts = []
         for number in metadata.partitions:
@@ -147,7 +144,20 @@ class BulkReader:
         return min(max(low, wanted), high)
 
 
-def _read(message: Message) -> Read:
+def reader_options(bootstrap: str) -> dict[str, Any]:
+    """Settings of a consumer that reads for a command."""
+    return {
+        "bootstrap.servers": bootstrap,
+        "group.id": _NOBODY,
+        "enable.auto.commit": False,
+        "isolation.level": "read_committed",
+        "auto.offset.reset": "earliest",
+        "enable.partition.eof": True,
+    }
+
+
+def read_message(message: Message) -> Read:
+    """A record as librdkafka delivered it."""
     _kind, timestamp_ms = message.timestamp()
     headers = tuple(
         (name, value.encode() if isinstance(value, str) else value or b"")
@@ -171,6 +181,7 @@ class BulkWriter:
         """Prepare; librdkafka connects in the background."""
         self._producer = Producer(
             {
+                **BrokerTrouble().settings,
                 "bootstrap.servers": bootstrap,
                 "enable.idempotence": True,
                 "linger.ms": 5,

@@ -9,7 +9,7 @@ from services.shared.domain.events import ControlRequested
 from services.shared.domain.ids import partition_for
 from services.shared.domain.topics import Topic
 from services.shared.stream.client import Producer
-from services.shared.stream.publisher import ACKNOWLEDGE_WITHIN_S
+from services.shared.stream.probing import ACKNOWLEDGE_WITHIN_S
 
 
 class KafkaControlPublisher:

@@ -135,6 +135,11 @@ class Folding(Generic[E]):
 
     # -- records ---------------------------------------------------------------------------------
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether it takes no records because its dead letters cannot be written."""
+        return self._dead_letters.are_stuck
+
     async def take(self, event: EventT[bytes]) -> None:
         """Fold a delivered record; never raises, as Faust would pass the record over."""
         message = event.message

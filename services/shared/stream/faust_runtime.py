@@ -139,10 +139,13 @@ class FoldRuntime:
 
     @property
     def is_ready(self) -> bool:
-        """Whether it works: its table is recovered and the coordinator says it is a member."""
+        """Whether it works: table recovered, a member as the coordinator says, and not stuck."""
         silent_s = self._clock.monotonic_s() - self._membership.confirmed_at_s
-        return self._is_recovered and silent_s < (
-            self._connection.session_timeout_s * _UNCONFIRMED_RATIO
+        is_stuck = self._folding is not None and self._folding.is_stuck
+        return (
+            self._is_recovered
+            and not is_stuck
+            and silent_s < self._connection.session_timeout_s * _UNCONFIRMED_RATIO
         )
 
     # -- starting --------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ class Inbox(Generic[E]):
         self._pool = pool
         self._partitions = partitions
         self._metrics = metrics
-        self._dead_letters = DeadLetters(source=source, outbox=outbox, metrics=metrics)
+        self.dead_letters = DeadLetters(source=source, outbox=outbox, metrics=metrics)
         self._limit = PoisonLimit(topic=source.topic)
         self._reply_partitions = outbox.partition_count(Topic.RESULT_CHUNKS)
         self._emptied = asyncio.Event()
@@ -155,7 +155,7 @@ class Inbox(Generic[E]):
     async def _bury(
         self, raw: Raw, tracker: OffsetTracker, taken: Taken, poison: PoisonRecord
     ) -> None:
-        await self._dead_letters.bury(raw, poison, subjects_of_taken(taken, self._source))
+        await self.dead_letters.bury(raw, poison, subjects_of_taken(taken, self._source))
         self._close(raw, tracker)
 
     # -- offsets and slots -----------------------------------------------------------------------

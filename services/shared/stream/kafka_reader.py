@@ -23,6 +23,7 @@ class KafkaReader:
             enable_auto_commit=False,
             auto_offset_reset="earliest",
         )
+        self._is_seeking = False
 
     async def start(self, partitions: Iterable[TopicPartition]) -> None:
         """Connect and stand at the end of each partition."""
@@ -30,6 +31,10 @@ class KafkaReader:
             await self._consumer.start()
             wanted = list(partitions)
             self._consumer.assign(wanted)
+            # A broker answers a connection in order, and a fetch at the end waits for half a second
+            # of silence: none may go out before the position is final.
+            self._consumer.pause(*wanted)
+            self._is_seeking = True
             for partition, end in (await self._consumer.end_offsets(wanted)).items():
                 self._consumer.seek(partition, end)
         except KafkaError as error:
@@ -47,8 +52,8 @@ class KafkaReader:
             raise Unavailable("kafka", repr(error)) from error
         self._consumer.seek(partition, offset)
 
-    async def seek(self, partition: TopicPartition, offset: int) -> None:
-        """Stand at an offset."""
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        """Stand at an offset; where it is no longer kept, at the first that is."""
         self._consumer.seek(partition, offset)
 
     async def end_offsets(self) -> Mapping[TopicPartition, int]:
@@ -70,6 +75,9 @@ class KafkaReader:
 
     async def poll(self, *, timeout_s: float, max_records: int) -> Polled:
         """Wait for records."""
+        if self._is_seeking:
+            self._consumer.resume(*self._consumer.assignment())
+            self._is_seeking = False
         try:
             polled: Polled = await self._consumer.getmany(
                 timeout_ms=int(timeout_s * 1000), max_records=max_records

@@ -18,8 +18,10 @@ import msgspec
 
 from services.shared.domain.errors import MustStop, PoisonRecord, Unavailable
 from services.shared.domain.events import Event
+from services.shared.stream.assignments import AssignmentWatcher
 from services.shared.stream.backoff import backoff_s
 from services.shared.stream.client import Consumer, Raw, TopicPartition
+from services.shared.stream.crash_points import crash_point
 from services.shared.stream.inbox import Inbox
 from services.shared.stream.lanes import SlotPool
 from services.shared.stream.outbox import Outbox
@@ -50,12 +52,14 @@ class Shared(msgspec.Struct, frozen=True, kw_only=True):
         pool: Slots of records in work.
         metrics: What is measured.
         caution: The time after a crash loop; None when there was none.
+        watcher: Told of assignments; None = nobody is.
     """
 
     outbox: Outbox
     pool: SlotPool
     metrics: StageMetrics
     caution: Caution | None = None
+    watcher: AssignmentWatcher | None = None
 
 
 class ConsumerLoop(Generic[E]):
@@ -72,6 +76,8 @@ class ConsumerLoop(Generic[E]):
         self._pool = shared.pool
         self._metrics = shared.metrics
         self._caution = shared.caution
+        self._watcher = shared.watcher
+        self._preparing: asyncio.Task[None] | None = None
         self._partitions = Partitions(consumer)
         self._inbox: Inbox[E] = Inbox(
             source=source,
@@ -137,6 +143,11 @@ class ConsumerLoop(Generic[E]):
         return self._inbox.open_count
 
     @property
+    def is_stuck(self) -> bool:
+        """Whether it takes no records because its dead letters cannot be written."""
+        return self._inbox.dead_letters.are_stuck
+
+    @property
     def lane(self) -> int:
         """Its lane in the slot pool."""
         return self._source.lane
@@ -162,6 +173,9 @@ class ConsumerLoop(Generic[E]):
             return
         if not self._pending:
             await self._poll(room)
+        if self._inbox.dead_letters.are_open:  # nothing is taken that might not be given up
+            await self._or_stop(self._inbox.dead_letters.none_open())
+            return
         if works := self._take():
             await self._process_patiently(works)
             if self._source.pause_s:
@@ -176,6 +190,7 @@ class ConsumerLoop(Generic[E]):
             await self._or_stop(asyncio.sleep(backoff_s(0)))
             return
         if polled:
+            crash_point("after_poll")
             for raws in polled.values():
                 self._pending.extend(raws)
             self._metrics.polled(self._source.topic, len(self._pending))
@@ -283,13 +298,36 @@ class ConsumerLoop(Generic[E]):
     # -- partitions ------------------------------------------------------------------------------
 
     async def _on_assigned(self, positions: Mapping[TopicPartition, int]) -> None:
-        self._partitions.resume_at(positions)
+        watcher = self._watcher
+        self._partitions.resume_at(positions, is_prepared=watcher is None)
+        if watcher is not None:
+            self._preparing = self._inbox.background.start(self._prepare(watcher, positions))
         if self._caution is not None:
             self._caution.forget(self._source.topic)
             self._caution.watch(await self.consumer.backlog(positions))
 
-    async def _on_revoked(self, _partitions: frozenset[TopicPartition]) -> None:
+    async def _prepare(
+        self, watcher: AssignmentWatcher, positions: Mapping[TopicPartition, int]
+    ) -> None:
+        """Have partitions prepared, then take records of them; not in the way of heartbeats."""
+        attempt = 0
+        while True:
+            try:
+                await watcher.assigned(positions)
+            except Unavailable as error:
+                _LOG.warning("cannot prepare", extra={"why": str(error)})
+                await asyncio.sleep(backoff_s(attempt))
+                attempt += 1
+            else:
+                self._partitions.prepared()
+                return
+
+    async def _on_revoked(self, partitions: frozenset[TopicPartition]) -> None:
         self._pending.clear()
+        if self._preparing is not None:
+            self._preparing.cancel()
+        if self._watcher is not None:
+            await self._watcher.revoked(partitions)
         with contextlib.suppress(Unavailable):
             await self._partitions.commit()
 

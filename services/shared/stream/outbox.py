@@ -129,8 +129,10 @@ class Outbox:
 
     async def send(
         self, emit: Emit, *, on_acknowledged: Callable[[], None], source: Raw | None = None
-    ) -> None:
+    ) -> "asyncio.Future[RecordMetadata]":
         """Encode and produce one record; waits while no broker answers.
+
+        The future says where it was written; when it fails, the process has been told to end.
 
         Args:
             emit: What to write.
@@ -141,10 +143,10 @@ class Outbox:
             PoisonRecord: It is larger than the log takes.
             MustStop: This process may not write any more.
         """
-        value = encode_record(emit.event)
+        value = emit.value or encode_record(emit.event)
         headers: Headers = [] if emit.request is None else headers_of_request(emit.request)
         headers.append((CRC32C, checksum(value)))
-        await self.send_raw(
+        return await self.send_raw(
             emit.topic,
             partition=self._partition(emit, source),
             key=emit.key.encode(),
@@ -162,7 +164,7 @@ class Outbox:
         value: bytes | None,
         headers: Headers,
         on_acknowledged: Callable[[], None],
-    ) -> None:
+    ) -> "asyncio.Future[RecordMetadata]":
         """Produce bytes as they are; dead letters and tombstones go this way."""
         attempt = 0
         while True:
@@ -177,7 +179,7 @@ class Outbox:
                 attempt += 1
             else:
                 future.add_done_callback(partial(self._settled, topic, on_acknowledged))
-                return
+                return future
 
     async def send_and_wait(self, emit: Emit) -> None:
         """Produce one record and wait until it is durable."""
@@ -228,7 +230,7 @@ class Outbox:
         return partition_for(emit.key, self._producer.partition_count(emit.topic))
 
 
-async def _acknowledgement(send: Callable[..., Awaitable[None]]) -> None:
+async def _acknowledgement(send: Callable[..., Awaitable[object]]) -> None:
     acknowledged = asyncio.Event()
     await send(on_acknowledged=acknowledged.set)
     await acknowledged.wait()

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping
 
 from services.shared.stream.client import Consumer, TopicPartition
+from services.shared.stream.crash_points import crash_point
 from services.shared.stream.tracker import OffsetTracker
 
 _LOG = logging.getLogger(__name__)
@@ -24,13 +25,20 @@ class Partitions:
         self._consumer = consumer
         self._trackers: dict[TopicPartition, OffsetTracker] = {}
         self._far: set[TopicPartition] = set()
+        self._unprepared: frozenset[TopicPartition] = frozenset()
 
     def tracker(self, partition: TopicPartition) -> OffsetTracker:
         """The tracker of a partition that is or was owned."""
         return self._trackers[partition]
 
-    def resume_at(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Go on in these partitions; the consumer forgot all pauses."""
+    def resume_at(
+        self, positions: Mapping[TopicPartition, int], *, is_prepared: bool = True
+    ) -> None:
+        """Go on in these partitions; the consumer forgot all pauses.
+
+        Those that are not prepared hand out nothing before ``prepared`` is called.
+        """
+        self._unprepared = frozenset() if is_prepared else frozenset(positions)
         for partition, position in positions.items():
             tracker = self._trackers.get(partition)
             if tracker is None:
@@ -38,6 +46,11 @@ class Partitions:
             else:
                 tracker.resume_at(position)
         self._far = {where for where in positions if self._is_far(where)}
+        self.apply_pauses()
+
+    def prepared(self) -> None:
+        """Let all partitions hand out records."""
+        self._unprepared = frozenset()
         self.apply_pauses()
 
     def reset(self, partition: TopicPartition, position: int) -> None:
@@ -49,7 +62,7 @@ class Partitions:
     def apply_pauses(self) -> None:
         """Pause what must be paused and nothing else."""
         owned = self._consumer.assignment()
-        paused = owned if self.is_held else owned & self._far
+        paused = owned if self.is_held else owned & (self._far | self._unprepared)
         self._consumer.pause(paused)
         self._consumer.resume(owned - paused)
 
@@ -79,6 +92,7 @@ class Partitions:
         }
         if offsets:
             trackers = {partition: self._trackers[partition] for partition in offsets}
+            crash_point("before_commit")
             await self._consumer.commit(offsets)
             for partition, offset in offsets.items():
                 trackers[partition].committed(offset)

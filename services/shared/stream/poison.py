@@ -1,11 +1,13 @@
 """Dead letters: the original bytes with Spring's header names, and when to stop making them."""
 
+import asyncio
 import logging
 import struct
 from collections import deque
 from collections.abc import Sequence
 
 from services.shared.codec.headers import Headers
+from services.shared.domain import dead_letters as names
 from services.shared.domain.emit import Emit
 from services.shared.domain.errors import MustStop, PoisonRecord
 from services.shared.domain.topics import Topic
@@ -16,12 +18,11 @@ from services.shared.stream.subjects import Subject, emits_for_poison
 from services.shared.telemetry.metrics import StageMetrics
 
 _LOG = logging.getLogger(__name__)
+_STUCK_S = 5.0
 MAX_CONSECUTIVE = 50
 WINDOW_RECORDS = 1000
 MAX_RATIO = 0.01
 _MESSAGE_CHARS = 500
-OMITTED = "millrace-omitted-bytes"
-"""Header of a dead letter whose record is too large to be kept: its size; the log still has it."""
 
 
 def dead_letter_headers(raw: Raw, poison: PoisonRecord, *, group: str) -> Headers:
@@ -32,14 +33,14 @@ def dead_letter_headers(raw: Raw, poison: PoisonRecord, *, group: str) -> Header
     timestamp_type = b"LogAppendTime" if raw.timestamp_type else b"CreateTime"
     message = poison.detail[:_MESSAGE_CHARS].encode(errors="backslashreplace")
     return [
-        ("kafka_dlt-original-topic", raw.topic.encode()),
-        ("kafka_dlt-original-partition", struct.pack(">i", raw.partition)),
-        ("kafka_dlt-original-offset", struct.pack(">q", raw.offset)),
-        ("kafka_dlt-original-timestamp", struct.pack(">q", raw.timestamp)),
-        ("kafka_dlt-original-timestamp-type", timestamp_type),
-        ("kafka_dlt-original-consumer-group", group.encode()),
-        ("kafka_dlt-exception-fqcn", f"millrace.{poison.reason}".encode()),
-        ("kafka_dlt-exception-message", message),
+        (names.ORIGINAL_TOPIC, raw.topic.encode()),
+        (names.ORIGINAL_PARTITION, struct.pack(">i", raw.partition)),
+        (names.ORIGINAL_OFFSET, struct.pack(">q", raw.offset)),
+        (names.ORIGINAL_TIMESTAMP, struct.pack(">q", raw.timestamp)),
+        (names.ORIGINAL_TIMESTAMP_TYPE, timestamp_type),
+        (names.ORIGINAL_GROUP, group.encode()),
+        (names.EXCEPTION, f"{names.EXCEPTION_PREFIX}{poison.reason}".encode()),
+        (names.MESSAGE, message),
     ]
 
 
@@ -51,6 +52,25 @@ class DeadLetters:
         self._source = source
         self._outbox = outbox
         self._metrics = metrics
+        self._open = 0
+        self._none_open = asyncio.Event()
+        self._moved_at_s = 0.0
+
+    @property
+    def are_open(self) -> bool:
+        """Whether a dead letter is being written."""
+        return self._open > 0
+
+    @property
+    def are_stuck(self) -> bool:
+        """Whether dead letters are being written and none has become durable for some seconds."""
+        return self._open > 0 and self._outbox.clock.monotonic_s() - self._moved_at_s > _STUCK_S
+
+    async def none_open(self) -> None:
+        """Return once every dead letter is durable."""
+        while self._open:
+            self._none_open.clear()
+            await self._none_open.wait()
 
     async def bury(self, raw: Raw, poison: PoisonRecord, subjects: Sequence[Subject]) -> None:
         """Write the dead letter, then how its requests end; returns when both are durable.
@@ -58,6 +78,18 @@ class DeadLetters:
         Raises:
             MustStop: This process may not write any more.
         """
+        if not self._open:
+            self._moved_at_s = self._outbox.clock.monotonic_s()
+        self._open += 1
+        try:
+            await self._bury(raw, poison, subjects)
+        finally:
+            self._open -= 1
+            self._moved_at_s = self._outbox.clock.monotonic_s()
+            if not self._open:
+                self._none_open.set()
+
+    async def _bury(self, raw: Raw, poison: PoisonRecord, subjects: Sequence[Subject]) -> None:
         place = {"topic": raw.topic, "partition": raw.partition, "offset": raw.offset}
         self._metrics.poison(self._source.topic, poison.reason)
         _LOG.error("poison record", extra={**place, "reason": poison.reason})
@@ -68,7 +100,7 @@ class DeadLetters:
         except PoisonRecord:  # it was compressed when it came and is too large as it is
             size_bytes = len(raw.value or b"")
             _LOG.exception("a dead letter without its value", extra={**place, "bytes": size_bytes})
-            await self._write(raw, b"", [*ours, (OMITTED, b"%d" % size_bytes)])
+            await self._write(raw, b"", [*ours, (names.OMITTED, b"%d" % size_bytes)])
         reply_partitions = self._outbox.partition_count(Topic.RESULT_CHUNKS)
         now_ms = self._outbox.clock.now_ms()
         for subject in subjects:

@@ -18,9 +18,7 @@ from services.shared.domain.ids import partition_for
 from services.shared.domain.topics import REQUEST_TOPICS
 from services.shared.ports.clock import Clock
 from services.shared.stream.client import Producer
-
-ACKNOWLEDGE_WITHIN_S = 4.0
-_PROBE_EVERY_S = 0.5
+from services.shared.stream.probing import ACKNOWLEDGE_WITHIN_S, Probing
 
 
 class KafkaRequestPublisher:
@@ -48,18 +46,12 @@ class KafkaRequestPublisher:
         """
         self._producer = producer
         self._secret = secret
-        self._clock = clock
         self._on_outcome = on_outcome
-        self._is_failing = False
-        self._next_try_s = 0.0
+        self._probing = Probing(clock)
 
     async def publish(self, request: InferenceRequested, *, is_retry: bool = False) -> None:
         """Return once the log has the request."""
-        if self._is_failing:
-            now_s = self._clock.monotonic_s()
-            if now_s < self._next_try_s:
-                raise Unavailable("kafka", "it does not acknowledge")
-            self._next_try_s = now_s + _PROBE_EVERY_S
+        self._probing.check()
         topic = REQUEST_TOPICS[request.priority]
         value = encode_record(request)
         headers = headers_of_request(request)
@@ -82,9 +74,8 @@ class KafkaRequestPublisher:
             raise
         except Exception as error:
             # Whatever it was (time, a broker, a closed producer): the outcome is not known.
-            self._is_failing = True
-            self._next_try_s = self._clock.monotonic_s() + _PROBE_EVERY_S
+            self._probing.failed()
             self._on_outcome(False)  # noqa: FBT003  # a callback's one fact
             raise Unavailable("kafka", type(error).__name__) from error
-        self._is_failing = False
+        self._probing.confirmed()
         self._on_outcome(True)  # noqa: FBT003

@@ -11,7 +11,8 @@ from prometheus_client import CollectorRegistry
 
 from services.shared.domain.errors import MustStop
 from services.shared.ports.clock import Clock
-from services.shared.stream.client import Log
+from services.shared.stream.assignments import AssignmentWatcher
+from services.shared.stream.client import Log, TopicPartition
 from services.shared.stream.connecting import connected_producer, until_available
 from services.shared.stream.lanes import SlotPool
 from services.shared.stream.loop import ConsumerLoop, Process, Shared
@@ -56,6 +57,7 @@ class Runtime:
         self.metrics.observe(in_flight=lambda: self.in_flight, lag=self.lag)
         self._is_running = False
         self._caution: Caution | None = None
+        self._watcher: AssignmentWatcher | None = None
 
     async def run(self) -> None:
         """Work until ``stopping`` is set and open records are finished.
@@ -79,7 +81,7 @@ class Runtime:
                 fence=self._fence,
                 on_fatal=self._give_up,
             )
-            tools = Tools(self._clock, self.metrics.registry, self._log, outbox, self.hold_lane)
+            tools = self._tools(outbox)
             process = await stack.enter_async_context(self._stage.build(tools))
             if await self._join(outbox, process, stack):
                 self._is_running = True
@@ -88,6 +90,21 @@ class Runtime:
                 self._is_running = False
             await self._leave()
 
+    def _tools(self, outbox: Outbox) -> Tools:
+        return Tools(
+            clock=self._clock,
+            registry=self.metrics.registry,
+            log=self._log,
+            outbox=outbox,
+            hold_lane=self.hold_lane,
+            watch=self._watch,
+            slot=None if self._slot is None else self._slot.name,
+            assignment=self.assignment,
+        )
+
+    def _watch(self, watcher: AssignmentWatcher) -> None:
+        self._watcher = watcher
+
     @property
     def is_alive(self) -> bool:
         """Whether the event loop still turns."""
@@ -95,17 +112,24 @@ class Runtime:
 
     @property
     def is_ready(self) -> bool:
-        """Whether it works: it has joined its groups and the coordinator says so."""
+        """Whether it works: it is in its groups, as their coordinator says, and not stuck."""
         unconfirmed_s = self._session_timeout_s * _UNCONFIRMED_RATIO
         now_s = self._clock.monotonic_s()
         return self._is_running and all(
-            now_s - loop.consumer.membership.confirmed_at_s < unconfirmed_s for loop in self._loops
+            now_s - loop.consumer.membership.confirmed_at_s < unconfirmed_s and not loop.is_stuck
+            for loop in self._loops
         )
 
     async def _join(self, outbox: Outbox, process: Process[Any], stack: AsyncExitStack) -> bool:
         """Join the groups of all topics; whether that came to an end before a stop."""
         caution = self._caution = await self._begin_caution(outbox)
-        shared = Shared(outbox=outbox, pool=self._pool, metrics=self.metrics, caution=caution)
+        shared = Shared(
+            outbox=outbox,
+            pool=self._pool,
+            metrics=self.metrics,
+            caution=caution,
+            watcher=self._watcher,
+        )
         for source in sources_of(self._stage):
             instance = None if self._slot is None else f"{self._slot.name}-p{source.lane}"
             consumer = self._log.consumer(
@@ -180,6 +204,10 @@ class Runtime:
         for loop in self._loops:
             if loop.lane == lane:
                 loop.hold(is_held=is_held)
+
+    def assignment(self) -> frozenset[TopicPartition]:
+        """Partitions that it owns now."""
+        return frozenset().union(*(loop.consumer.assignment() for loop in self._loops))
 
     @property
     def in_flight(self) -> int:

@@ -11,7 +11,8 @@ from services.shared.codec.records import RECORDS
 from services.shared.codec.topics import packaged_topics
 from services.shared.domain.topics import Topic
 from services.shared.ports.clock import Clock
-from services.shared.stream.client import Log
+from services.shared.stream.assignments import AssignmentWatcher
+from services.shared.stream.client import Log, TopicPartition
 from services.shared.stream.lanes import PoolLimits
 from services.shared.stream.loop import Process
 from services.shared.stream.outbox import Outbox
@@ -27,6 +28,9 @@ class Tools(msgspec.Struct, frozen=True):
         log: To read topics with.
         outbox: To write records that belong to no record in work.
         hold_lane: Pauses (True) or resumes a lane of the stage, as ``(lane, is_held)``.
+        watch: Has an ``AssignmentWatcher`` told of every assignment.
+        slot: Name of the slot that this process holds; None = it holds none.
+        assignment: Partitions that the process owns now.
     """
 
     clock: Clock
@@ -34,6 +38,9 @@ class Tools(msgspec.Struct, frozen=True):
     log: Log
     outbox: Outbox
     hold_lane: Callable[[int, bool], None]
+    watch: Callable[[AssignmentWatcher], None]
+    slot: str | None
+    assignment: Callable[[], frozenset[TopicPartition]]
 
 
 Build = Callable[[Tools], AbstractAsyncContextManager[Process[Any]]]

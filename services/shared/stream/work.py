@@ -10,6 +10,10 @@ from services.shared.domain.errors import PoisonRecord
 from services.shared.domain.events import Event, Hop, InferenceRequested
 
 if TYPE_CHECKING:
+    from asyncio import Future
+
+    from aiokafka.structs import RecordMetadata
+
     from services.shared.stream.client import Raw
     from services.shared.stream.outbox import Outbox
 
@@ -99,17 +103,17 @@ class Work(Generic[E]):
             finished_ms=round(now_ms - request.accepted_at, 3),
         )
 
-    async def emit(self, emit: Emit) -> None:
+    async def emit(self, emit: Emit) -> "Future[RecordMetadata]":
         """Produce a record for this one; returns when it is handed over, not acknowledged.
 
-        This stage's hop is added to the record's ``hops`` where it has some. While no broker
-        answers, this waits.
+        This stage's hop is added to the record's ``hops`` where it has some and is not encoded yet.
+        While no broker answers, this waits. The future says where the record was written.
 
         Raises:
             PoisonRecord: It is larger than the log takes. Not retriable.
             MustStop: This process may not write any more. Not retriable.
         """
-        await emit_for((self,), self._with_hop(emit))
+        return await emit_for((self,), self._with_hop(emit))
 
     def finish(self) -> None:
         """Nothing more will be emitted for this record."""
@@ -127,7 +131,7 @@ class Work(Generic[E]):
         return was_open
 
     def _with_hop(self, emit: Emit) -> Emit:
-        if emit.request is None or "hops" not in emit.event.__struct_fields__:
+        if emit.request is None or emit.value or "hops" not in emit.event.__struct_fields__:
             return emit
         hop = self.hop(emit.request, now_ms=self._outbox.clock.now_ms())
         hops = (*emit.event.hops, hop)  # type: ignore[attr-defined]  # checked above
@@ -147,7 +151,7 @@ class Work(Generic[E]):
             self._on_done(self, poison)
 
 
-async def emit_for(works: Sequence[Work[E]], emit: Emit) -> None:
+async def emit_for(works: Sequence[Work[E]], emit: Emit) -> "Future[RecordMetadata]":
     """Produce one record for several; each stays open until it is acknowledged.
 
     Raises:
@@ -163,7 +167,9 @@ async def emit_for(works: Sequence[Work[E]], emit: Emit) -> None:
 
     first = works[0]
     try:
-        await first._outbox.send(emit, source=first.raw, on_acknowledged=acknowledged)  # noqa: SLF001
+        return await first._outbox.send(  # noqa: SLF001
+            emit, source=first.raw, on_acknowledged=acknowledged
+        )
     except BaseException:
         for work in works:
             work._unacknowledged -= 1  # noqa: SLF001

@@ -15,6 +15,7 @@ from services.shared.codec.headers import (
     checksum,
 )
 from services.shared.codec.records import encode_record
+from services.shared.domain.dead_letters import OMITTED
 from services.shared.domain.emit import Emit
 from services.shared.domain.events import (
     CacheEvidence,
@@ -27,7 +28,6 @@ from services.shared.domain.events import (
 )
 from services.shared.domain.topics import Topic
 from services.shared.stream.client import MAX_RECORD_BYTES, Raw
-from services.shared.stream.poison import OMITTED
 from services.shared.stream.work import Work
 from tests.contract.stream.rig import (
     CHUNKS,

@@ -84,7 +84,10 @@ async def test_what_comes_again_changes_no_end(pipeline: Pipeline, topic: str) -
 async def test_a_stage_that_dies_loses_no_request(
     tmp_path: Path, service: str, at_s: float
 ) -> None:
-    """Killed in the middle and started again: every request ends, on one partition."""
+    """Killed in the middle and started again: every request ends, on one partition.
+
+    A stream that had begun at a model caller that died cannot go on: it alone ends in an error.
+    """
 
     def play(asked: Asked) -> Script:
         if asked.path == "/embeddings":
@@ -104,7 +107,10 @@ async def test_a_stage_that_dies_loses_no_request(
         await asking
         await pipeline.run_until_quiet()
         truth = first_ends(travel)
-        assert {it.outcome for it in truth.values()} == {"completed"}
+        failed = [it for it in truth.values() if it.outcome != "completed"]
+        assert {it.error.code for it in failed if it.error} <= {"stream_interrupted"}
+        assert not failed or service == "model-caller"
+        assert all(it.stream for it in failed)
         assert sorted(truth) == [request_id(number) for number in range(12)]
         for finished in travel.ends():
             partitions = {
@@ -113,27 +119,8 @@ async def test_a_stage_that_dies_loses_no_request(
                 if hop.service in {"router", "batcher", "model-caller"}
             }
             assert len(partitions) == 1
-        assert {it.finish_reason for it in truth.values()} == {"stop"}
-
-
-async def test_chunks_of_two_attempts_can_be_told_apart(tmp_path: Path) -> None:
-    """A stream that is served again after a crash has another run: readers take the first."""
-    async with running_pipeline() as pipeline:
-        travel = Travel(
-            pipeline, first=ScriptedProvider([streamed(piece("De"), 1.0, piece("ep."), *ENDING)])
-        )
-        await travel.start(slots=tmp_path)
-        asking = asyncio.ensure_future(travel.ask(travel.streaming()))
-        await asyncio.sleep(0.5)
-        await travel.kill_and_restart("model-caller", slots=tmp_path)
-        await asking
-        await pipeline.run_until_quiet()
-        chunks = travel.chunks_of(request_id())
-        runs = list(dict.fromkeys(chunk.run for chunk in chunks))
-        assert len(runs) == 2
-        second = [chunk for chunk in chunks if chunk.run == runs[1]]
-        assert [chunk.seq for chunk in second] == list(range(len(second)))
-        assert second[-1].kind == "end"
+        answered = [it for it in truth.values() if it.outcome == "completed"]
+        assert {it.finish_reason for it in answered} == {"stop"}
 
 
 async def test_a_second_end_is_not_what_the_cache_serves_wrongly(pipeline: Pipeline) -> None:

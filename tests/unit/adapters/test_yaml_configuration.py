@@ -205,7 +205,8 @@ def test_all_mistakes_come_at_once_in_the_order_of_the_file() -> None:
     ("text", "words"),
     [
         ("a: [", "m.yaml:2: is no YAML: "),
-        ("a: 1\n\tb: 2", "m.yaml:2: is no YAML: "),
+        ("a: 'x\n", "; look at this line and the one before it"),
+        ("a: 1\n\tb: 2", "; indent with spaces, not with tabs"),
         ("a: 1\n---\nb: 2", "is no YAML: "),
         ("a: \x07", "m.yaml:1: is no YAML: "),
         ("a: &x 1\nb: *x", "m.yaml:2: an alias (*name) cannot be read here"),

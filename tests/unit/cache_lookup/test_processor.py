@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
+from services.cache_lookup.joining import Joining
 from services.cache_lookup.processor import CacheLookupProcessor, LookupMetrics
 from services.cache_lookup.producers import readmission
 from services.shared.codec.headers import SIGNATURE, TRACEPARENT, signature
@@ -22,17 +23,19 @@ from services.shared.domain.events import (
     InferenceFinished,
     InferenceRequested,
     ResultChunk,
+    UsageRecorded,
 )
 from services.shared.domain.money import Usage
 from services.shared.domain.topics import Topic
 from tests.support.example_events import BODY, request_id, requested
 from tests.support.example_events import TRACEPARENT as TRACE
-from tests.support.fake_clock import START_MS
+from tests.support.fake_clock import START_MS, FakeClock
 from tests.support.memory_cache import MemoryCache
 from tests.support.open_record import RecordInWork
 
 SECRET = b"secret"
 NOW_MS = START_MS + 40
+CLOCK = FakeClock(now_ms=NOW_MS)
 RESPONSE = {
     "id": "chatcmpl-old",
     "choices": [
@@ -60,8 +63,12 @@ class Lookup:
         self.cache = MemoryCache()
         self.registry = CollectorRegistry()
         self.seen: list[int] = []
+        joining = Joining(clock=CLOCK, registry=self.registry)
+        joining.found([])
         self._processor = CacheLookupProcessor(
             cache=self.cache,
+            joining=joining,
+            clock=CLOCK,
             times=CacheTimes(configuration),
             secret=SECRET,
             readmit=readmission(configuration),
@@ -86,7 +93,8 @@ class Lookup:
 
     async def poll(self, *works: RecordInWork[InferenceRequested]) -> list[list[Emit]]:
         """What becomes of the records of a poll."""
-        return [list(emits) for emits in await self._processor.process(works, NOW_MS)]
+        await self._processor.process(works)
+        return [work.emitted for work in works]
 
     def count(self, outcome: str) -> float | None:
         """How often it happened."""
@@ -199,7 +207,21 @@ async def test_a_hit_for_nobody_has_no_chunk() -> None:
     lookup = Lookup()
     lookup.keep()
     (emits,) = await lookup.poll(signed(requested()))
-    assert [emit.topic for emit in emits] == [Topic.INFERENCE_RESULTS]
+    assert [emit.topic for emit in emits] == [Topic.USAGE_LEDGER, Topic.INFERENCE_RESULTS]
+
+
+async def test_a_hit_is_a_row_of_the_ledger() -> None:
+    """It cost nothing; what it saved is told in tokens, as an entry has no price."""
+    lookup = Lookup()
+    lookup.keep()
+    (emits,) = await lookup.poll(signed(requested(feature="search")))
+    row = emits[0].event
+    assert isinstance(row, UsageRecorded)
+    assert emits[0].key == row.tenant == "acme"
+    assert (row.row_id, row.kind) == (f"{request_id()}-hit", "hit")
+    assert (row.source_request_id, row.feature, row.key_id) == ("req_source", "search", "key-1")
+    assert row.usage == Usage(input_tokens=9, output_tokens=2)
+    assert (row.cost_nanousd, row.saved_nanousd, row.attempt) == (0, 0, 0)
 
 
 async def test_a_poll_is_one_round_trip() -> None:

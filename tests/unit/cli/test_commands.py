@@ -147,10 +147,12 @@ def test_up_refuses_a_directory_in_use_before_anything_else(terminal: Terminal) 
         (("--scale", "router"), "write SERVICE=N"),
         (("--scale", "rooter=2"), "no service 'rooter'"),
         (("--partitions", "0"), "choose 1 to 64"),
+        (("--data", "/dev/null"), "/dev/null cannot be used: .* Choose another with '--data'"),
+        (("--data", "/dev/null", "--detach"), "/dev/null cannot be used: .* Choose another"),
     ],
 )
 def test_up_refuses_what_cannot_be(
-    terminal: Terminal, arguments: tuple[str, str], why: str
+    terminal: Terminal, arguments: tuple[str, ...], why: str
 ) -> None:
     """The message names the option's mistake."""
     with pytest.raises(CommandError, match=why):

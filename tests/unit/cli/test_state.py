@@ -52,10 +52,10 @@ def test_the_development_key_is_made_once(tmp_path: Path) -> None:
     parsed = parse_key(key)
     assert parsed is not None
     assert parsed.environment == "dev"
-    assert layout.dev_key.read_text() == f"{key}\n"
+    assert layout.dev_key.read_text() == key
     assert is_private(layout.dev_key)
     assert make_dev_key(layout) is None
-    assert layout.dev_key.read_text() == f"{key}\n"
+    assert layout.dev_key.read_text() == key
 
 
 def test_the_signing_secret_is_made_once(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The served OpenAPI document and the routes are one."""
 
+import re
 from typing import Any
 
 import msgspec
@@ -7,6 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.gateway.app import GatewayApp
+from services.gateway.claims import idempotency_key
 from services.gateway.health_api import HealthApi
 from services.gateway.openapi import openapi_document
 from services.gateway.routes import routes
@@ -121,3 +123,14 @@ async def test_a_key_is_enough_for_every_get() -> None:
             request.scope["method"] = method
             await app(request.scope, request.receive, sent)
             assert sent.status in {200, 404}
+
+
+@pytest.mark.parametrize(
+    "value", ["k", "a" * 255, "a" * 256, "", "a b", '"k"', '"k', r'"a\"b"', r'"a\b"', "é", '"a b"']
+)
+def test_the_documented_idempotency_keys_are_the_accepted_ones(value: str) -> None:
+    """The pattern of the document takes what the gateway takes."""
+    (parameter,) = PATHS["/v1/chat/completions"]["post"]["parameters"]
+    documented_key = re.search(parameter["schema"]["pattern"], value) is not None
+    accepted_key = isinstance(idempotency_key([value.encode("latin-1")]), str)
+    assert documented_key == accepted_key

@@ -1,26 +1,33 @@
 """A model caller on scripted providers, and what it does with a batch."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 from prometheus_client import CollectorRegistry
 
+from services.model_caller.attempt_index import AttemptIndex
 from services.model_caller.calls import Service
+from services.model_caller.cancels import Cancels
 from services.model_caller.decide import RetryBudget
+from services.model_caller.journal import Journal
 from services.model_caller.metrics import CallMetrics
 from services.model_caller.processor import ModelCallerProcessor
-from services.model_caller.serving import Tools
-from services.shared.domain.configuration import Retries, Timeouts
+from services.model_caller.tools import Tools
+from services.shared.domain.configuration import OnUnknown, Retries, Timeouts
+from services.shared.domain.emit import Emit
 from services.shared.domain.events import (
     InferenceFinished,
+    ModelCallAttempt,
     RequestBatch,
     RequestRouted,
     ResultChunk,
     Target,
+    UsageRecorded,
 )
 from services.shared.domain.money import Price
+from services.shared.ports.attempts import Place
 from tests.support.example_events import batch, requested, routed
 from tests.support.fake_clock import clock_of_loop
 from tests.support.open_record import RecordInWork
@@ -35,12 +42,37 @@ TARGETS = (
 STREAMING = b'{"model":"small","stream":true,"messages":[{"role":"user","content":"How deep?"}]}'
 
 
+class Logs:
+    """Topics without a record; an ``AttemptLog`` and a ``ChunkHistory``."""
+
+    async def catch_up(self, partitions: Iterable[int]) -> None:
+        """See ``AttemptLog``."""
+
+    async def read(self, places: Iterable[Place]) -> Mapping[Place, ModelCallAttempt]:
+        """See ``AttemptLog``."""
+        del places
+        return {}
+
+    async def chunks_of(
+        self, requests: Mapping[str, int], *, since_ms: float
+    ) -> Mapping[str, Sequence[ResultChunk]]:
+        """See ``ChunkHistory``."""
+        del requests, since_ms
+        return {}
+
+    async def send(self, emit: Emit) -> None:
+        """Take what is written beside the records in work."""
+
+
 class Caller:
     """A model caller.
 
     Attributes:
         budget: Its extra calls.
         registry: Its metrics.
+        index: What it knows of calls.
+        cancels: What it is to cancel.
+        log: What it reads.
     """
 
     def __init__(
@@ -55,17 +87,34 @@ class Caller:
         """Connect it."""
         self.registry = CollectorRegistry()
         self.budget = RetryBudget(ratio=0.1)
+        clock = clock_of_loop()
+        self.index = AttemptIndex()
+        self.cancels = Cancels(clock)
+        self.log = Logs()
+        journal = Journal(
+            owner="run-1",
+            holds_slot=False,
+            index=self.index,
+            clock=clock,
+            catch_up=self.log.catch_up,
+        )
+        self._beating = asyncio.ensure_future(journal.beat(self.log.send))
         tools = Tools(
-            run="run-1",
             services={
                 name: Service(provider, timeouts, asyncio.Semaphore(slots))
                 for name, provider in providers.items()
             },
             retries=retries or Retries(),
             budget=self.budget,
-            clock=clock_of_loop(),
+            clock=clock,
             jitter=jitter,
             metrics=CallMetrics(self.registry),
+            journal=journal,
+            cancels=self.cancels,
+            log=self.log,
+            chunks=self.log,
+            on_unknown=lambda _alias: OnUnknown.RETRY,
+            pass_by=lambda _place: None,
         )
         self.processor = ModelCallerProcessor(tools)
 
@@ -86,6 +135,8 @@ class Served:
         events = [(emit, emit.event) for emit in work.emitted]
         self.chunks = [event for _, event in events if isinstance(event, ResultChunk)]
         self.finished = [event for _, event in events if isinstance(event, InferenceFinished)]
+        self.attempts = [event for _, event in events if isinstance(event, ModelCallAttempt)]
+        self.rows = [event for _, event in events if isinstance(event, UsageRecorded)]
 
     @property
     def one(self) -> InferenceFinished:

@@ -1,6 +1,7 @@
 """The stream of chunks of one attempt, on fake time."""
 
 import asyncio
+from collections.abc import Awaitable
 
 import pytest
 
@@ -9,7 +10,9 @@ from services.shared.domain.emit import Emit
 from services.shared.domain.errors import MustStop, PublicError
 from services.shared.domain.events import InferenceRequested, ResultChunk
 from services.shared.domain.topics import Topic
+from services.shared.ports.work import Written
 from tests.support.example_events import requested
+from tests.support.open_record import written_at
 
 GATHER_S = 0.025
 BROKEN = PublicError(code="stream_interrupted", message="It broke off.")
@@ -30,7 +33,7 @@ class Log:
         self.delay_s = 0.0
         self.failing: Exception | None = None
 
-    async def send(self, emit: Emit) -> None:
+    async def send(self, emit: Emit) -> Awaitable[Written]:
         """Take a record."""
         assert (emit.topic, emit.partition) == (Topic.RESULT_CHUNKS, 3)
         assert isinstance(emit.event, ResultChunk)
@@ -38,6 +41,7 @@ class Log:
         if self.failing is not None:
             raise self.failing
         self.chunks.append((asyncio.get_running_loop().time(), emit.event))
+        return written_at(len(self.chunks))
 
     @property
     def payloads(self) -> list[bytes]:

@@ -1,10 +1,10 @@
-"""A kept answer as this caller gets it: his own id, whole or as a stream."""
+"""A kept answer as a caller gets it: under the request's own id, whole or as a stream. Pure."""
 
 from typing import Any
 
 import msgspec
 
-from services.shared.domain.events import CacheEntry, InferenceRequested, Operation
+from services.shared.domain.events import InferenceRequested, Operation
 from services.shared.domain.ids import object_id
 
 _PREFIXES = {Operation.CHAT: "chatcmpl", Operation.TEXT_COMPLETION: "cmpl"}
@@ -16,21 +16,21 @@ PIECE_CHARACTERS = 200
 """Characters of a replayed stream's pieces."""
 
 
-def whole_response(request: InferenceRequested, entry: CacheEntry) -> bytes:
+def whole_response(request: InferenceRequested, response: bytes) -> bytes:
     """The kept answer under this request's id."""
     operation = Operation(request.operation)
     if operation is Operation.EMBEDDINGS:
-        return entry.response
-    fields = msgspec.json.decode(entry.response, type=dict[str, msgspec.Raw])
+        return response
+    fields = msgspec.json.decode(response, type=dict[str, msgspec.Raw])
     identity = object_id(_PREFIXES[operation], request.request_id)
     fields["id"] = msgspec.Raw(msgspec.json.encode(identity))
     return msgspec.json.encode(fields)
 
 
-def replayed_stream(request: InferenceRequested, entry: CacheEntry) -> bytes:
+def replayed_stream(request: InferenceRequested, response: bytes) -> bytes:
     """The kept answer as the fragments of a stream, separated by line feeds."""
     operation = Operation(request.operation)
-    document = msgspec.json.decode(entry.response)
+    document = msgspec.json.decode(response)
     frame = {name: value for name, value in document.items() if name not in {"choices", "usage"}}
     frame["id"] = object_id(_PREFIXES[operation], request.request_id)
     frame["object"] = _CHUNK_OBJECTS[operation]

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.cache_lookup.replay import PIECE_CHARACTERS, replayed_stream, whole_response
 from services.model_caller.answers import StreamedAnswer
-from services.shared.domain.events import CacheEntry, InferenceRequested
+from services.shared.domain.events import InferenceRequested
+from services.shared.domain.replay import PIECE_CHARACTERS, replayed_stream, whole_response
 from tests.support.example_events import requested
 
 USAGE = {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11}
@@ -43,15 +43,9 @@ def answer(*messages: dict[str, Any], reason: str = "stop", **fields: Any) -> di
     }
 
 
-def kept(document: dict[str, Any], operation: str = "chat") -> CacheEntry:
-    """An entry with this document."""
-    return CacheEntry(
-        fingerprint="f",
-        tenant="acme",
-        request_id="req_source",
-        operation=operation,
-        response=msgspec.json.encode(document),
-    )
+def kept(document: dict[str, Any]) -> bytes:
+    """A document as it was kept."""
+    return msgspec.json.encode(document)
 
 
 def asking(operation: str = "chat", **changes: Any) -> InferenceRequested:
@@ -61,7 +55,7 @@ def asking(operation: str = "chat", **changes: Any) -> InferenceRequested:
 
 def fragments(document: dict[str, Any], request: InferenceRequested) -> list[dict[str, Any]]:
     """The replayed stream."""
-    payload = replayed_stream(request, kept(document, request.operation))
+    payload = replayed_stream(request, kept(document))
     return [json.loads(line) for line in payload.split(b"\n")]
 
 
@@ -152,8 +146,7 @@ def test_usage_comes_last_and_alone_where_it_is_wanted() -> None:
 def test_embeddings_have_no_id() -> None:
     """They are handed out as they were kept."""
     document = {"object": "list", "data": [], "model": "e"}
-    entry = kept(document, "embeddings")
-    assert whole_response(asking("embeddings"), entry) == entry.response
+    assert whole_response(asking("embeddings"), kept(document)) == kept(document)
 
 
 @given(st.lists(st.text(max_size=700), min_size=1, max_size=3))

@@ -1,0 +1,66 @@
+"""What the end of a leader means for the requests that joined it."""
+
+from enum import Enum
+from typing import TypeVar
+
+from services.cache_lookup.flights import Flight, Joiner
+from services.shared.domain.errors import ERRORS, FaultDomain, PublicError
+from services.shared.domain.events import InferenceFinished, Outcome
+
+W = TypeVar("W")
+
+MAX_RERUNS = 2
+"""How often joiners are run again after a fault of ours; a request may itself be what breaks us."""
+
+_OF_THE_KEY = frozenset({"invalid_api_key", "model_not_found", "rate_limit_exceeded"})
+"""Errors that another key of the tenant need not meet."""
+
+_INTERRUPTED = PublicError(
+    code="stream_interrupted",
+    message="The answer was cut off: it was that of an identical request, which ended. Ask again.",
+)
+
+
+class Share(Enum):
+    """What becomes of a joiner that is not refused."""
+
+    ANSWER = "it gets the leader's answer"
+    RUN_AGAIN = "it is on its own again"
+
+
+def consequence(
+    joiner: Joiner[W], flight: Flight[W], finished: InferenceFinished
+) -> Share | PublicError:
+    """What a leader's end means for one of its joiners; an error is what it is refused with.
+
+    Args:
+        joiner: Who waited.
+        flight: The flight, with the leader's own facts.
+        finished: The leader's terminal record.
+    """
+    if finished.outcome == Outcome.COMPLETED:
+        return Share.ANSWER
+    error = _error_of(finished)
+    if joiner.follows and _had_output(finished):  # half an answer cannot be taken back
+        return _INTERRUPTED if error is None else error
+    if error is None:
+        return Share.RUN_AGAIN
+    is_ours = error.meaning.fault is FaultDomain.GATEWAY
+    if is_ours and flight.reruns < MAX_RERUNS:
+        return Share.RUN_AGAIN
+    if error.code in _OF_THE_KEY and joiner.request.key_id != flight.key_id:
+        return Share.RUN_AGAIN
+    return error
+
+
+def _had_output(finished: InferenceFinished) -> bool:
+    return bool(finished.calls) and finished.calls[-1].first_chunk_ms >= 0
+
+
+def _error_of(finished: InferenceFinished) -> PublicError | None:
+    """Why a leader failed; None = it was given up, which says nothing of its joiners."""
+    if finished.outcome != Outcome.FAILED or finished.error is None:
+        return None
+    failure = finished.error
+    code = failure.code if failure.code in ERRORS else "internal_error"
+    return PublicError(code=code, message=failure.message, param=failure.param)

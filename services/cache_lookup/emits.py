@@ -1,0 +1,234 @@
+"""The records that leave the look-up: of a miss, of a hit, of a request that joined another."""
+
+from collections.abc import Iterable
+
+from services.shared.domain.emit import Emit
+from services.shared.domain.errors import PublicError
+from services.shared.domain.events import (
+    CacheEntry,
+    CacheEvidence,
+    CacheMissed,
+    CacheOutcome,
+    ChunkKind,
+    Hop,
+    InferenceFinished,
+    InferenceRequested,
+    Operation,
+    ResultChunk,
+    UsageKind,
+    UsageRecorded,
+)
+from services.shared.domain.evidence import cache_headers
+from services.shared.domain.ids import NO_REPLY
+from services.shared.domain.money import Usage
+from services.shared.domain.replay import replayed_stream, whole_response
+from services.shared.domain.terminal import (
+    Answer,
+    Journey,
+    chunk_emit,
+    completed,
+    emits_for_expiry,
+    emits_for_failure,
+    terminal_emit,
+)
+from services.shared.domain.topics import Topic
+
+Hops = tuple[Hop, ...]
+
+
+def passed_on(request: InferenceRequested, evidence: CacheEvidence, *, hops: Hops) -> Emit:
+    """The model has to be asked."""
+    return Emit(
+        topic=Topic.CACHE_MISSES,
+        key=request.request_id,
+        event=CacheMissed(request=request, cache=evidence, hops=hops),
+        request=request,
+    )
+
+
+def hit(
+    request: InferenceRequested,
+    entry: CacheEntry,
+    evidence: CacheEvidence,
+    *,
+    hops: Hops,
+    now_ms: float,
+) -> Iterable[Emit]:
+    """A kept answer is served.
+
+    What it saved in money is not known: an entry has no price.
+    """
+    whole = whole_response(request, entry.response)
+    if request.reply_partition != NO_REPLY:
+        yield _answer_chunk(request, entry, whole, evidence)
+    yield _row(request, UsageKind.HIT, source=entry.request_id, usage=entry.usage, at_ms=now_ms)
+    yield _completion(request, entry, whole, Journey(hops=hops, cache=evidence), now_ms=now_ms)
+
+
+def joined_chunk(request: InferenceRequested, leader_id: str) -> Emit:
+    """Tells the waiting gateway whose tokens to follow.
+
+    Its run is the leader's id, so that it is the first of its stream however often a request joins.
+    """
+    chunk = ResultChunk(
+        request_id=request.request_id,
+        run=leader_id,
+        attempt=0,
+        seq=0,
+        kind=ChunkKind.JOINED.value,
+        payload=leader_id.encode(),
+        headers=cache_headers(evidence_of_join(leader_id)),
+    )
+    return chunk_emit(request, chunk)
+
+
+def shared(
+    request: InferenceRequested,
+    leader: InferenceFinished,
+    *,
+    follows: bool,
+    hops: Hops,
+    now_ms: float,
+) -> Iterable[Emit]:
+    """A joiner gets its leader's answer.
+
+    Args:
+        request: The joiner.
+        leader: The leader's terminal record.
+        follows: Its client has had the answer already, token by token.
+        hops: Stages that it passed.
+        now_ms: Unix ms.
+    """
+    entry = _as_entry(leader)
+    whole = whole_response(request, entry.response)
+    evidence = evidence_of_join(leader.request_id)
+    if request.reply_partition != NO_REPLY and not follows:
+        yield _answer_chunk(request, entry, whole, evidence)
+    yield _row(
+        request,
+        UsageKind.JOIN,
+        source=leader.request_id,
+        usage=leader.usage,
+        saved_nanousd=leader.cost_nanousd,
+        price_version=_price_version(leader),
+        at_ms=now_ms,
+    )
+    yield _completion(request, entry, whole, Journey(hops=hops, cache=evidence), now_ms=now_ms)
+
+
+def refused(
+    request: InferenceRequested, error: PublicError, leader_id: str, *, hops: Hops, now_ms: float
+) -> Iterable[Emit]:
+    """A joiner gets its leader's error."""
+    yield _row(request, UsageKind.JOIN, source=leader_id, error_code=error.code, at_ms=now_ms)
+    journey = Journey(hops=hops, cache=evidence_of_join(leader_id))
+    yield from emits_for_failure(request, error, now_ms=now_ms, journey=journey)
+
+
+def expired(
+    request: InferenceRequested, leader_id: str, *, hops: Hops, now_ms: float
+) -> Iterable[Emit]:
+    """A joiner's deadline passed before its leader ended."""
+    yield _row(
+        request, UsageKind.JOIN, source=leader_id, error_code="deadline_exceeded", at_ms=now_ms
+    )
+    journey = Journey(hops=hops, cache=evidence_of_join(leader_id))
+    yield from emits_for_expiry(request, now_ms=now_ms, journey=journey)
+
+
+def evidence_of_join(leader_id: str) -> CacheEvidence:
+    """What a caller is told whose request joined another."""
+    return CacheEvidence(outcome=CacheOutcome.JOINED.value, source_request_id=leader_id)
+
+
+def _as_entry(leader: InferenceFinished) -> CacheEntry:
+    return CacheEntry(
+        fingerprint=leader.fingerprint,
+        tenant=leader.tenant,
+        request_id=leader.request_id,
+        operation=leader.operation,
+        response=leader.response,
+        response_model=leader.response_model,
+        finish_reason=leader.finish_reason,
+        usage=leader.usage,
+        stored_at=leader.finished_at,
+    )
+
+
+def _answer_chunk(
+    request: InferenceRequested, entry: CacheEntry, whole: bytes, evidence: CacheEvidence
+) -> Emit:
+    streams = request.stream and request.operation != Operation.EMBEDDINGS
+    chunk = ResultChunk(
+        request_id=request.request_id,
+        attempt=0,
+        seq=0,
+        kind=ChunkKind.END.value,
+        payload=replayed_stream(request, entry.response) if streams else whole,
+        headers=cache_headers(evidence),
+    )
+    return chunk_emit(request, chunk)
+
+
+def _completion(
+    request: InferenceRequested,
+    entry: CacheEntry,
+    whole: bytes,
+    journey: Journey,
+    *,
+    now_ms: float,
+) -> Emit:
+    answer = Answer(
+        response=whole,
+        usage=entry.usage,
+        finish_reason=entry.finish_reason,
+        response_model=entry.response_model,
+    )
+    return terminal_emit(request, completed(request, answer, now_ms=now_ms, journey=journey))
+
+
+def _row(  # noqa: PLR0913  # a row has these parts
+    request: InferenceRequested,
+    kind: UsageKind,
+    *,
+    source: str,
+    at_ms: float,
+    usage: Usage = Usage(),  # noqa: B008  # frozen
+    saved_nanousd: int = 0,
+    price_version: str = "",
+    error_code: str = "",
+) -> Emit:
+    row = UsageRecorded(
+        row_id=f"{request.request_id}-{kind.value}",
+        kind=kind.value,
+        tenant=request.tenant,
+        key_id=request.key_id,
+        tier=request.tier,
+        feature=request.feature,
+        user=request.user,
+        operation=request.operation,
+        model=request.model,
+        request_id=request.request_id,
+        source_request_id=source,
+        at=int(at_ms),
+        error_code=error_code,
+        usage=usage,
+        saved_nanousd=saved_nanousd,
+        price_version=price_version,
+    )
+    return Emit(topic=Topic.USAGE_LEDGER, key=request.tenant, event=row, request=request)
+
+
+def _price_version(leader: InferenceFinished) -> str:
+    """The price table behind what the leader cost."""
+    if leader.route is None or not leader.calls:
+        return ""
+    served = leader.calls[-1]
+    return next(
+        (
+            target.price.version
+            for target in leader.route.targets
+            if (target.provider, target.model) == (served.provider, served.model)
+        ),
+        "",
+    )

@@ -1,0 +1,1 @@
+"""``millrace dlq``: what became dead letters, why, and what to do with them."""

@@ -1,0 +1,99 @@
+"""The commands that speak to Kafka, as far as nothing has to run for it."""
+
+import json
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner, Result
+
+from services.cli.__main__ import app
+from services.cli.errors import CommandError
+from services.cli.invocation import Invocation
+from services.cli.local_stack.lock import hold
+from services.cli.local_stack.state import Layout, Stack, StackState, write_json
+from services.shared.codec.topics import packaged_topics
+from services.shared.domain.errors import Unavailable
+
+NOBODY = "127.0.0.1:1"
+CHAT = {"model": "m", "messages": []}
+
+
+@pytest.fixture
+def screen() -> StringIO:
+    """What a terminal of the usual width shows."""
+    return StringIO()
+
+
+def call(folder: Path, screen: StringIO, *arguments: str) -> Result:
+    """Run a command; its errors are raised."""
+    console = Console(file=screen, width=80)
+    invocation = Invocation(environ={}, folder=folder, console=console, errors=console)
+    result = CliRunner().invoke(app, arguments, obj=invocation)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def test_the_list_shows_whole_names_of_topics(tmp_path: Path, screen: StringIO) -> None:
+    """They are there to be copied, so a narrow terminal cuts none."""
+    call(tmp_path, screen, "topics", "list")
+    shown = {line.split()[0] for line in screen.getvalue().splitlines() if line.strip()}
+    assert set(packaged_topics()) <= shown
+
+
+def test_produce_publishes_all_of_a_file_or_nothing(tmp_path: Path, screen: StringIO) -> None:
+    """A mistake in the last line is found before the first request leaves, though none could."""
+    (tmp_path / "r.jsonl").write_text(f"{json.dumps(CHAT)}\n{{bad\n")
+    with pytest.raises(CommandError, match=r"line 2 is not JSON.*Nothing was published"):
+        call(tmp_path, screen, "produce", "r.jsonl", "--bootstrap", NOBODY)
+    (tmp_path / "r.jsonl").write_text(f'{json.dumps(CHAT)}\n{{"model": "m"}}\n')
+    with pytest.raises(CommandError, match=r"line 2 is no request.*Nothing was published"):
+        call(tmp_path, screen, "produce", "r.jsonl", "--bootstrap", NOBODY)
+
+
+def test_tail_takes_one_beginning(tmp_path: Path, screen: StringIO) -> None:
+    """Two would contradict one another."""
+    with pytest.raises(CommandError, match="leave one out"):
+        call(tmp_path, screen, "tail", "t", "--since", "1m", "--offset", "0")
+
+
+def test_the_stack_of_yesterday_is_not_spoken_to(tmp_path: Path, screen: StringIO) -> None:
+    """The addresses that it left are another program's by now; while one runs, they hold."""
+    layout = Layout(tmp_path / "data")
+    layout.root.mkdir()
+    left = Stack(
+        state=StackState.RUNNING, pid=1, data="", partitions=1, addresses={"kafka": NOBODY}
+    )
+    write_json(layout.state, left)
+    with pytest.raises(CommandError, match="No stack runs"):
+        call(tmp_path, screen, "tail", "t", "--data", "data")
+    (tmp_path / "file").touch()
+    with pytest.raises(CommandError, match="No stack runs"):
+        call(tmp_path, screen, "tail", "t", "--data", "file")
+
+
+def test_commands_are_told_with_the_directory_that_they_need(tmp_path: Path) -> None:
+    """The usual one needs no option; the message about any other can be copied as it is."""
+    assert Layout(tmp_path / ".millrace").command("down") == "millrace down"
+    other = Layout(tmp_path / "data")
+    assert other.command("down") == f"millrace down --data {other.root}"
+    with hold(other), pytest.raises(CommandError, match=f"'{other.command('down')}'"), hold(other):
+        pass
+
+
+@pytest.mark.parametrize("command", [("topics", "apply"), ("trace", "req_1"), ("tail", "t")])
+def test_no_broker_is_one_message(
+    tmp_path: Path,
+    screen: StringIO,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    command: tuple[str, ...],
+) -> None:
+    """It says who did not answer and why; the client's own log stays off the screen."""
+    monkeypatch.setattr("services.shared.stream.bulk._ANSWER_S", 0.5)
+    monkeypatch.setattr("services.shared.stream.admin._APPLY_S", 0.5)
+    with pytest.raises(Unavailable, match=rf"{NOBODY}.*refused"):
+        call(tmp_path, screen, *command, "--bootstrap", NOBODY)
+    assert capfd.readouterr().err == ""

@@ -1,0 +1,144 @@
+"""What is done with a request that calls were made for before, as a table."""
+
+import msgspec
+import pytest
+
+from services.model_caller.attempt_index import Ended, OpenAttempt
+from services.model_caller.redelivery import (
+    VANISHED,
+    CallAgain,
+    EndWith,
+    Park,
+    Recover,
+    Replay,
+    Serve,
+    Settle,
+    after_vanishing,
+    is_gone,
+    on_delivery,
+    policies,
+    slot_of,
+    stream_of,
+)
+from services.shared.domain.configuration import Model, ModelTarget, OnUnknown
+from services.shared.domain.errors import PublicError, error_document
+from services.shared.domain.events import ResultChunk
+
+STARTED = OpenAttempt(attempt=2, owner="model-caller-0.aaa", offset=7)
+BETWEEN = msgspec.structs.replace(STARTED, is_finished=True)
+REFUSED = PublicError(code="provider_rejected", message="No.", param="n")
+
+
+@pytest.mark.parametrize(
+    ("known", "owner_is_gone", "step"),
+    [
+        (None, False, Serve(0)),
+        (None, True, Serve(0)),
+        (Ended(9), False, Replay(9)),
+        (Ended(9), True, Replay(9)),
+        (STARTED, False, Park()),
+        (BETWEEN, False, Park()),
+        (BETWEEN, True, Serve(2)),
+        (STARTED, True, Settle(STARTED)),
+    ],
+)
+def test_the_table(
+    known: OpenAttempt | Ended | None,
+    owner_is_gone: bool,  # noqa: FBT001
+    step: Serve | Replay | Park | Settle,
+) -> None:
+    """What the log knows and whether its owner lives decide."""
+    assert on_delivery(known, owner_is_gone=owner_is_gone) == step
+
+
+OWN = "model-caller-0.bbb"
+
+
+@pytest.mark.parametrize(
+    ("owner", "holds_slot", "is_serving", "is_silent", "gone"),
+    [
+        (OWN, True, True, True, False),  # we are at it, however silent we were
+        (OWN, True, False, False, True),  # ours, but given up
+        ("model-caller-0.aaa", True, False, False, True),  # we hold its lock
+        ("model-caller-0.aaa", False, False, False, False),  # the same name, but no lock
+        ("model-caller-0.aaa", False, False, True, True),
+        ("model-caller-1.aaa", True, False, False, False),
+        ("model-caller-1.aaa", True, False, True, True),
+    ],
+)
+def test_who_is_gone(
+    owner: str,
+    holds_slot: bool,  # noqa: FBT001
+    is_serving: bool,  # noqa: FBT001
+    is_silent: bool,  # noqa: FBT001
+    gone: bool,  # noqa: FBT001
+) -> None:
+    """A lock tells at once, silence takes its time."""
+    assert (
+        is_gone(owner, own=OWN, holds_slot=holds_slot, is_serving=is_serving, is_silent=is_silent)
+        is gone
+    )
+
+
+def test_a_slot_may_have_dots() -> None:
+    """The run is what stands behind the last one."""
+    assert slot_of("model.caller-0.aaa") == "model.caller-0"
+
+
+def chunk(kind: str, *, run: str = "a", payload: bytes = b"{}") -> ResultChunk:
+    """A chunk of a request."""
+    return ResultChunk(
+        request_id="request-1", run=run, attempt=1, seq=0, kind=kind, payload=payload
+    )
+
+
+DELTA, END, OTHER = chunk("delta"), chunk("end"), chunk("delta", run="b")
+TOLD = chunk("error", run="b", payload=error_document(REFUSED))
+JOINED = chunk("joined", payload=b"request-9")
+
+
+@pytest.mark.parametrize(
+    ("policy", "chunks", "step"),
+    [
+        (OnUnknown.RETRY, [], CallAgain()),
+        (OnUnknown.RETRY, [JOINED], CallAgain()),
+        (OnUnknown.FAIL, [], EndWith(VANISHED)),
+        (OnUnknown.RETRY, [DELTA], EndWith(VANISHED)),
+        (OnUnknown.FAIL, [DELTA, OTHER], EndWith(VANISHED)),
+        (OnUnknown.RETRY, [END], Recover((END,))),
+        (OnUnknown.FAIL, [DELTA, OTHER, END, TOLD], Recover((DELTA, END))),
+        (OnUnknown.RETRY, [TOLD], EndWith(REFUSED, is_told=True)),
+        (OnUnknown.RETRY, [DELTA, TOLD], EndWith(REFUSED, is_told=True)),
+        (OnUnknown.RETRY, [chunk("error", payload=b"?")], EndWith(VANISHED, is_told=True)),
+        (
+            OnUnknown.RETRY,
+            [chunk("error", payload=b'{"error":{"code":"?"}}')],
+            EndWith(VANISHED, is_told=True),
+        ),
+    ],
+)
+def test_what_follows_a_vanished_call(
+    policy: OnUnknown, chunks: list[ResultChunk], step: CallAgain | EndWith | Recover
+) -> None:
+    """What the client has seen goes before what the policy says."""
+    assert after_vanishing(policy, chunks) == step
+
+
+def test_a_reader_follows_the_first_attempt_with_output() -> None:
+    """Others are passed over, and whatever comes after the end."""
+    assert stream_of([JOINED, DELTA, OTHER, DELTA, END, DELTA]) == (DELTA, DELTA, END)
+    assert stream_of([DELTA, TOLD, END]) == (DELTA, TOLD)
+
+
+def test_policies_follow_patterns() -> None:
+    """As the router finds an alias, so does the policy; an alias that is gone is retried."""
+    target = ModelTarget(provider="p", model="m")
+    policy_of = policies(
+        {
+            "careful-*": Model(targets=(target,), on_unknown=OnUnknown.FAIL),
+            "careful-not": Model(targets=(target,)),
+        }
+    )
+    assert policy_of("careful-one") is OnUnknown.FAIL
+    assert policy_of("careful-not") is OnUnknown.RETRY
+    assert policy_of("gone") is OnUnknown.RETRY
