@@ -1,9 +1,13 @@
-"""Cache lookup: admits what came by Kafka alone, and answers what was answered before.
+"""Cache lookup: admits what came by Kafka alone, answers what was answered before, joins alike.
 
-Consumes: ``inference-requests-p0``, ``-p1``, ``-p2``.
-Decides: whether a request may be looked up and whether an entry may be served (``decide.py``).
-Emits: chunks and the terminal record of a hit, ``cache-misses`` otherwise, the terminal record of
-a record that is no valid request.
-Keeps: nothing.
+Consumes: ``inference-requests-p0``, ``-p1``, ``-p2``; reads ``inference-results``, and
+``cache-misses`` once.
+Decides: whether a request may be looked up and whether an entry may be served (``decide.py``);
+which request leads and which one joins it (``flights.py``), and what follows from a leader's end
+(``consequences.py``).
+Emits: chunks, a row of ``usage-ledger`` and the terminal record of a hit or a join,
+``cache-misses`` otherwise, the terminal record of a record that is no valid request.
+Keeps: the requests that are on their way, found again in the topics; those that wait for them, as
+open records.
 When it fails: Redis gone or slow is a miss within 50 ms; the process gone is redelivery.
 """

@@ -1,6 +1,5 @@
 """Wires the model caller."""
 
-import asyncio
 import random
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -10,9 +9,11 @@ from services.model_caller.attempt_index import AttemptIndex
 from services.model_caller.calls import Service
 from services.model_caller.cancels import Cancels
 from services.model_caller.decide import RetryBudget
+from services.model_caller.gate_metrics import GateMetrics
+from services.model_caller.gates import Gates
 from services.model_caller.journal import Journal
 from services.model_caller.metrics import CallMetrics
-from services.model_caller.processor import CONSUMES, ModelCallerProcessor
+from services.model_caller.processor import CONSUMES, DELAYED, ModelCallerProcessor
 from services.model_caller.redelivery import policies
 from services.model_caller.serving import SERVICE
 from services.model_caller.settings import ModelCallerSettings
@@ -31,8 +32,8 @@ from services.shared.adapters.environment import (
 from services.shared.adapters.proxies import proxy_for
 from services.shared.adapters.system_clock import SystemClock
 from services.shared.adapters.tls import tls_context
-from services.shared.domain.configuration import Configuration
-from services.shared.domain.events import ModelCallAttempt, RequestBatch
+from services.shared.domain.configuration import Configuration, Provider
+from services.shared.domain.events import ModelCallAttempt, RequestBatch, RequestRouted
 from services.shared.domain.topics import Topic
 from services.shared.stream.attempt_log import AttemptLogReader
 from services.shared.stream.background import BackgroundTasks
@@ -42,6 +43,7 @@ from services.shared.stream.control_log import follow_control
 from services.shared.stream.crash_points import CrashPoint, crash_point, is_armed
 from services.shared.stream.lanes import PoolLimits
 from services.shared.stream.loop import Process
+from services.shared.stream.provider_health import shared_health
 from services.shared.stream.service import run_stage
 from services.shared.stream.stage import Stage
 from services.shared.stream.stage import Tools as StageTools
@@ -106,55 +108,77 @@ async def connected(  # noqa: PLR0913  # named, and wired in one place
         follow_control(stage.log, partitions=partitions, now_ms=clock.now_ms(), hear=cancels.hear)
     )
     stage.watch(_Watcher(log, journal))
+    gates = Gates(
+        services,
+        owner=journal.owner,
+        clock=clock,
+        jitter=jitter,
+        metrics=GateMetrics(stage.registry),
+    )
+    sharing = shared_health(gates.adopt, log=stage.log, outbox=stage.outbox)
     try:
-        yield Tools(
-            services=services,
-            retries=configuration.retries,
-            budget=RetryBudget(ratio=configuration.retries.budget_ratio),
-            clock=clock,
-            jitter=jitter,
-            metrics=CallMetrics(stage.registry),
-            journal=journal,
-            cancels=cancels,
-            log=log,
-            chunks=ChunkHistoryReader(stage.log),
-            on_unknown=policies(configuration.models),
-            pass_by=pass_by or crash_point,
-            first_chunk=pass_by,
-        )
+        async with sharing as gates.publish:
+            yield Tools(
+                gates=gates,
+                retries=configuration.retries,
+                budget=RetryBudget(ratio=configuration.retries.budget_ratio),
+                clock=clock,
+                jitter=jitter,
+                metrics=CallMetrics(stage.registry),
+                journal=journal,
+                cancels=cancels,
+                log=log,
+                chunks=ChunkHistoryReader(stage.log),
+                on_unknown=policies(configuration.models),
+                pass_by=pass_by or crash_point,
+                first_chunk=pass_by,
+            )
     finally:
         await beside.stop()
 
 
 @asynccontextmanager
-async def _build(stage: StageTools) -> AsyncIterator[Process[RequestBatch]]:
+async def _build(stage: StageTools) -> AsyncIterator[Process[RequestBatch | RequestRouted]]:
     environ = process_environment()
     configuration = configuration_from_environment(environ)
     async with AsyncExitStack() as stack:
         services = {}
         for name, provider in configuration.providers.items():
-            endpoint = Endpoint(
-                base_url=provider.base_url,
-                api_keys=api_keys_of(provider, environ),
-                connect_s=provider.timeouts.connect_s,
-                trust=tls_context(environ, ca_bundle=provider.ca_bundle),
-                proxy=provider.proxy or proxy_for(provider.base_url, environ),
-            )
-            session = await stack.enter_async_context(open_session(endpoint))
+            first, *others = [
+                await _connect(stack, provider, url, environ)
+                for url in (provider.base_url, *provider.endpoints)
+            ]
             services[name] = Service(
-                AiohttpModelProvider(endpoint, session=session),
+                first,
                 provider.timeouts,
-                asyncio.Semaphore(provider.max_in_flight),
+                max_in_flight=provider.max_in_flight,
+                others=tuple(others),
+                requests_per_minute=provider.requests_per_minute,
+                tokens_per_minute=provider.tokens_per_minute,
             )
         run = uuid.uuid4().hex[:12]
         tools = await stack.enter_async_context(connected(stage, configuration, services, run=run))
         yield ModelCallerProcessor(tools).process
 
 
+async def _connect(
+    stack: AsyncExitStack, provider: Provider, base_url: str, environ: Mapping[str, str]
+) -> AiohttpModelProvider:
+    endpoint = Endpoint(
+        base_url=base_url,
+        api_keys=api_keys_of(provider, environ),
+        connect_s=provider.timeouts.connect_s,
+        trust=tls_context(environ, ca_bundle=provider.ca_bundle),
+        proxy=provider.proxy or proxy_for(base_url, environ),
+    )
+    session = await stack.enter_async_context(open_session(endpoint))
+    return AiohttpModelProvider(endpoint, session=session)
+
+
 def main() -> None:
     """Run the service."""
     settings = settings_from_environment(ModelCallerSettings, process_environment())
-    stage = Stage(service=SERVICE, topics=CONSUMES, build=_build, limits=_SLOTS)
+    stage = Stage(service=SERVICE, topics=CONSUMES, delayed=DELAYED, build=_build, limits=_SLOTS)
     run_stage(stage, settings, clock=SystemClock())
 
 

@@ -148,6 +148,10 @@ class AttemptIndex:
         if known is not None and known.attempt == attempt:
             self._open[request_id] = msgspec.structs.replace(known, is_finished=True)
 
+    def drop(self, request_id: str) -> None:
+        """No call is made for the request now, and none was made before."""
+        self._open.pop(request_id, None)
+
     def end(self, request_id: str, *, offset: int) -> None:
         """The request is ended; its ``finished`` was written at this offset."""
         if self._open.pop(request_id, None) is not None:

@@ -19,8 +19,10 @@ from services.model_caller.answers import (
 from services.model_caller.chunks import ChunkStream
 from services.model_caller.decide import CallFailed, failure, failure_from_status
 from services.model_caller.embeddings import Merged, merged_call, split_answer
+from services.model_caller.rate_headers import asked_pause_ms
 from services.model_caller.sse import EventTooLarge, SseDecoder
 from services.model_caller.stopping import Stop, Stopped
+from services.model_caller.usage import tokens_of
 from services.model_caller.wire import PATHS, upstream_body
 from services.shared.domain.configuration import Timeouts
 from services.shared.domain.errors import PublicError
@@ -42,12 +44,24 @@ class Service(msgspec.Struct, frozen=True):
     Attributes:
         provider: How to reach it.
         timeouts: How long it may take.
-        slots: Calls at once.
+        max_in_flight: Calls at once.
+        others: How to reach its other endpoints.
+        requests_per_minute: Calls a minute; 0 = no limit.
+        tokens_per_minute: Tokens a minute, input and output; 0 = no limit.
     """
 
     provider: ModelProvider
     timeouts: Timeouts
-    slots: asyncio.Semaphore
+    max_in_flight: int = 512
+    others: tuple[ModelProvider, ...] = ()
+    requests_per_minute: int = 0
+    tokens_per_minute: int = 0
+
+    def at(self, endpoint: int) -> "Service":
+        """The provider by one of its endpoints; 0 is the first."""
+        if not endpoint:
+            return self
+        return msgspec.structs.replace(self, provider=self.others[endpoint - 1])
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +91,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
         first_output_s: When output first arrived, on the event loop's clock; None = never.
         status: The provider's HTTP status; 0 = none.
         upstream_request_id: The provider's own id of the call.
+        pause_ms: How long it asks for no further call, ms; 0 = not at all.
     """
 
     result: Sequence[Answer] | CallFailed
@@ -84,6 +99,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     first_output_s: float | None = None
     status: int = 0
     upstream_request_id: str = ""
+    pause_ms: int = 0
 
 
 async def ask(service: Service, call: Call, chunks: ChunkStream | None, *, now_ms: float) -> Reply:
@@ -122,6 +138,7 @@ async def ask(service: Service, call: Call, chunks: ChunkStream | None, *, now_m
         first_output_s=exchange.first_output_s,
         status=exchange.status,
         upstream_request_id=exchange.upstream_request_id,
+        pause_ms=exchange.pause_ms,
     )
 
 
@@ -143,16 +160,13 @@ class _Exchange:
         self.first_output_s: float | None = None
         self.status = 0
         self.upstream_request_id = ""
+        self.pause_ms = 0
 
     async def run(self) -> Sequence[Answer] | CallFailed:
         try:
-            return await self._call.stop.or_stop(self._in_turn)
+            return await self._call.stop.or_stop(self._run)
         except Stopped:
             return CallFailed(error=CANCELLED, is_retriable=False, is_this_target_only=False)
-
-    async def _in_turn(self) -> Sequence[Answer] | CallFailed:
-        async with self._service.slots:
-            return await self._run()
 
     async def _run(self) -> Sequence[Answer] | CallFailed:
         requests = self._call.requests
@@ -176,6 +190,9 @@ class _Exchange:
             ) as upstream:
                 self.status = upstream.status
                 self.upstream_request_id = upstream.headers.get("x-request-id", "")[:128]
+                self.pause_ms = asked_pause_ms(
+                    upstream.headers, tokens=tokens_of(requests), now_ms=self._now_ms
+                )
                 if upstream.status != 200:
                     return await self._refused(upstream)
                 if self._chunks is not None:

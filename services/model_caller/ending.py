@@ -19,7 +19,15 @@ from services.shared.domain.events import (
     RequestRouted,
     UsageKind,
 )
-from services.shared.domain.terminal import Journey, terminal_emit
+from services.shared.domain.evidence import cache_headers, route_headers
+from services.shared.domain.ids import NO_REPLY
+from services.shared.domain.terminal import (
+    Journey,
+    chunk_emit,
+    error_chunk,
+    failed,
+    terminal_emit,
+)
 from services.shared.ports.work import OpenRecord, Written
 
 _OUTCOMES = {"deadline_exceeded": Outcome.EXPIRED, CANCELLED.code: Outcome.CANCELLED}
@@ -120,6 +128,54 @@ async def _cost(tools: Tools, work: OpenRecord[RequestBatch], ending: Ending) ->
             kind=UsageKind.UNKNOWN if is_unknown else UsageKind.ATTEMPT,
         )
     )
+
+
+async def end_uncalled(  # noqa: PLR0913  # named, and all of one end
+    tools: Tools,
+    work: OpenRecord[RequestBatch],
+    member: RequestRouted,
+    error: PublicError,
+    *,
+    attempts: int = 0,
+    calls: Sequence[ModelCall] = (),
+) -> None:
+    """End a request without another call; the log remembers it, so that none is made later.
+
+    Args:
+        tools: What serving needs.
+        work: The batch that the request came in.
+        member: The request.
+        error: What its caller is told.
+        attempts: Number of calls made for it before.
+        calls: Those of them that are known.
+    """
+    request = member.request
+    tools.journal.remember(request, attempts=attempts)
+    if request.reply_partition != NO_REPLY:
+        headers = {**cache_headers(member.cache), **route_headers(member.route)}
+        chunk = error_chunk(
+            request, error, headers=headers, run=tools.journal.owner, attempt=attempts
+        )
+        await acknowledged(await work.emit(chunk_emit(request, chunk)))
+    now_ms = tools.clock.now_ms()
+    terminal = failed(
+        request,
+        error,
+        now_ms=now_ms,
+        journey=journey_of_member(work.event, member, calls),
+        outcome=outcome_of(error),
+    )
+    since_ms = round(now_ms - request.accepted_at, 3)
+    none = ModelCall(
+        attempt=attempts,
+        provider="",
+        model="",
+        started_ms=since_ms,
+        finished_ms=since_ms,
+        error_code=error.code,
+    )
+    ending = Ending(member=member, call=none, outcome=AttemptOutcome.FAILED, price_version=None)
+    await end_requests(tools, work, [ending], [terminal])
 
 
 def journey_of_member(

@@ -162,6 +162,15 @@ class Journal:
         if is_first:
             self._starting[work.topic, work.partition] -= 1
 
+    def put_off(self, request: InferenceRequested) -> None:
+        """No call is made for a request now: it comes again by another record."""
+        self.index.drop(request.request_id)
+
+    def remember(self, request: InferenceRequested, *, attempts: int) -> None:
+        """A request is about to be ended without another call than those made before."""
+        if self.index.find(request.request_id) is None:
+            self._note_start(request, attempts)
+
     @property
     def is_believed(self) -> bool:
         """Whether others still take this process for alive, so that it may call again."""

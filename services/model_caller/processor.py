@@ -8,21 +8,23 @@ from typing import Any
 
 from services.model_caller.calls import CANCELLED
 from services.model_caller.embeddings import merge_key
-from services.model_caller.ending import journey_of_member, outcome_of
+from services.model_caller.ending import end_uncalled, journey_of_member
+from services.model_caller.put_off_record import as_batch
 from services.model_caller.resuming import LookUps, Resuming
 from services.model_caller.serving import Serving
 from services.model_caller.together import acknowledged, run_all
 from services.model_caller.tools import Tools
-from services.shared.domain.errors import MustStop, PoisonRecord, PublicError
+from services.shared.domain.errors import MustStop, PoisonRecord
 from services.shared.domain.events import RequestBatch, RequestRouted, Target
-from services.shared.domain.terminal import emits_for_expiry, emits_for_failure
+from services.shared.domain.terminal import emits_for_expiry
 from services.shared.domain.topics import BATCH_TOPICS, RETRY_TOPICS, Topic
 from services.shared.ports.work import OpenRecord
 
 _LOG = logging.getLogger(__name__)
 _Run = Callable[[], Coroutine[Any, Any, None]]
 CONSUMES = BATCH_TOPICS
-READS = (*RETRY_TOPICS, Topic.MODEL_CALL_ATTEMPTS, Topic.PROVIDER_HEALTH, Topic.CONTROL)
+DELAYED = RETRY_TOPICS
+READS = (*DELAYED, Topic.MODEL_CALL_ATTEMPTS, Topic.PROVIDER_HEALTH, Topic.CONTROL)
 EMITS = (
     Topic.RESULT_CHUNKS,
     Topic.INFERENCE_RESULTS,
@@ -42,13 +44,13 @@ class ModelCallerProcessor:
         self._look_ups = LookUps(tools)
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def process(self, works: Sequence[OpenRecord[RequestBatch]]) -> None:
+    async def process(self, works: Sequence[OpenRecord[RequestBatch | RequestRouted]]) -> None:
         """Start the calls of these batches; they finish by themselves.
 
         What is to be called first is settled before anything is awaited: so a request that is in
         two of the batches is called once, and the starts of all go out together.
         """
-        for work in works:
+        for work in map(as_batch, works):
             try:
                 running = [run for group in _groups(work.event) for run in self._runs(work, group)]
             except Exception as error:  # noqa: BLE001  # whatever it is, the others go on
@@ -82,28 +84,19 @@ class ModelCallerProcessor:
             if self._tools.journal.find(request.request_id) is not None:
                 yield Resuming(self._tools, work, member, self._look_ups).run
             elif 0 < request.deadline_at <= now_ms:
-                yield partial(self._end_uncalled, work, member, None)
+                yield partial(self._expire, work, member)
             elif self._tools.cancels.is_wanted(request):
-                yield partial(self._end_uncalled, work, member, CANCELLED)
+                yield partial(end_uncalled, self._tools, work, member, CANCELLED)
             else:
                 fresh.append(member)
         if fresh:
             yield Serving(self._tools, work, fresh).begin().run
 
-    async def _end_uncalled(
-        self, work: OpenRecord[RequestBatch], member: RequestRouted, error: PublicError | None
-    ) -> None:
-        """End a request that comes too late (no error), or is not wanted any more."""
+    async def _expire(self, work: OpenRecord[RequestBatch], member: RequestRouted) -> None:
+        """End a request that comes too late."""
         now_ms = self._tools.clock.now_ms()
         journey = journey_of_member(work.event, member)
-        if error is None:
-            emits = emits_for_expiry(member.request, now_ms=now_ms, journey=journey)
-        else:
-            outcome = outcome_of(error)
-            emits = emits_for_failure(
-                member.request, error, now_ms=now_ms, journey=journey, outcome=outcome
-            )
-        for emit in emits:
+        for emit in emits_for_expiry(member.request, now_ms=now_ms, journey=journey):
             await acknowledged(await work.emit(emit))
 
 

@@ -10,7 +10,6 @@ from services.model_caller.calls import CANCELLED, Call, Reply, ask
 from services.model_caller.chunks import ChunkStream
 from services.model_caller.decide import (
     CallFailed,
-    Fallback,
     GiveUp,
     Retry,
     is_of_one_member,
@@ -20,12 +19,16 @@ from services.model_caller.ending import (
     Ending,
     close_call,
     end_requests,
+    end_uncalled,
     journey_of_member,
     outcome_of,
 )
+from services.model_caller.gates import PATIENCE_MS, Pass, Shut, Wish
+from services.model_caller.put_off import final_error, next_turn, shut_error
 from services.model_caller.stopping import Stop, Stopped
-from services.model_caller.together import run_all
+from services.model_caller.together import acknowledged, run_all
 from services.model_caller.tools import Tools
+from services.model_caller.usage import tokens_of
 from services.shared.domain.errors import PublicError
 from services.shared.domain.events import (
     AttemptOutcome,
@@ -113,13 +116,24 @@ class Serving:
 
     async def _until_end(self) -> None:
         targets = list(self._members[0].route.targets)
-        attempts = 0
-        if not self._attempts[0]:
-            self._tools.budget.first_call()
+        made = 0
+        last: CallFailed | None = None
         while True:
+            try:
+                enter = partial(self._tools.gates.enter_first, targets, self._wish())
+                entry = await self._stop.or_stop(enter)
+            except Stopped:
+                await self._end_uncalled(CANCELLED)
+                return
+            if isinstance(entry, Shut):
+                await self._end_shut(entry, last)
+                return
             target = targets[0]
-            attempts += 1
-            reply = await self._attempt(target)
+            if not self._attempts[0]:
+                self._tools.budget.first_call()
+            made += 1
+            with entry:
+                reply = entry.learn(await self._attempt(entry, target))
             self._tools.pass_by("after_call")
             if not isinstance(reply.result, CallFailed):
                 await self._complete(target, reply.result)
@@ -128,33 +142,77 @@ class Serving:
                 await self._close_calls(target)
                 await self._split()
                 return
-            step = next_step(
-                reply.result,
-                policy=self._tools.retries,
-                attempts_made=attempts,
-                targets_left=len(targets) - 1,
-                budget_left=self._tools.budget.is_left and self._tools.journal.is_believed,
-                remaining_ms=self._remaining_ms(),
-                jitter=self._tools.jitter(),
-            )
-            if isinstance(step, GiveUp):
-                await self._fail(target, step.error, has_output=reply.result.has_output)
+            last = reply.result
+            if not await self._goes_on(last, made, targets):
                 return
-            await self._close_calls(target)
-            if isinstance(step, Fallback):
-                targets.pop(0)
-            elif not await self._pause(step):
-                await self._fail(target, CANCELLED, has_output=False, is_closed=True)
-                return
-            self._tools.budget.extra_call()
+
+    async def _goes_on(self, failed: CallFailed, made: int, targets: list[Target]) -> bool:
+        """Follow a failed call: wait, leave its target, or end the requests."""
+        step = next_step(
+            failed,
+            policy=self._tools.retries,
+            attempts_made=made,
+            targets_left=len(targets) - 1,
+            budget_left=self._tools.budget.is_left and self._tools.journal.is_believed,
+            remaining_ms=self._remaining_ms(),
+            jitter=self._tools.jitter(),
+        )
+        if isinstance(step, GiveUp):
+            await self._fail(targets[0], step.error, has_output=failed.has_output)
+            return False
+        await self._close_calls(targets[0])
+        self._tools.budget.extra_call()  # before the wait: others decide meanwhile
+        if isinstance(step, Retry):
+            return await self._pause(step)
+        targets.pop(0)
+        return True
 
     async def _pause(self, step: Retry) -> bool:
-        """Wait before a repetition; False when the request is cancelled meanwhile."""
+        """Wait before a repetition; False when the requests were cancelled meanwhile."""
         try:
             await self._stop.or_stop(partial(asyncio.sleep, step.wait_ms / 1000))
         except Stopped:
+            await self._end_uncalled(CANCELLED)
             return False
         return True
+
+    def _wish(self) -> Wish:
+        return Wish(
+            lane=self._request.priority,
+            tokens=tokens_of(self._requests),
+            patience_ms=min(PATIENCE_MS, max(0.0, self._remaining_ms())),
+        )
+
+    async def _end_shut(self, shut: Shut, last: CallFailed | None) -> None:
+        """No target lets a call in: tell how the last one failed, or put the requests off."""
+        error = final_error(
+            shut, last, has_calls=self._attempts[0] > 0, remaining_ms=self._remaining_ms()
+        )
+        if error is not None:
+            await self._end_uncalled(error)
+            return
+        now_ms = self._tools.clock.now_ms()
+        for i, member in enumerate(self._members):
+            if i in self._cancelled:
+                await self._end_one_uncalled(i, CANCELLED)
+                continue
+            emit = next_turn(member, headers=self._work.headers, now_ms=now_ms)
+            if emit is None:
+                await self._end_one_uncalled(i, shut_error(shut))
+            else:
+                await acknowledged(await self._work.emit(emit))
+                self._tools.journal.put_off(member.request)
+
+    async def _end_uncalled(self, error: PublicError) -> None:
+        """End the requests without another call."""
+        for i in range(len(self._members)):
+            await self._end_one_uncalled(i, CANCELLED if i in self._cancelled else error)
+
+    async def _end_one_uncalled(self, i: int, error: PublicError) -> None:
+        member, calls = self._members[i], self._calls[i]
+        await end_uncalled(
+            self._tools, self._work, member, error, attempts=self._attempts[i], calls=calls
+        )
 
     async def _split(self) -> None:
         """One bad member fails alone: each half is asked for by itself, and so on."""
@@ -171,16 +229,15 @@ class Serving:
             for half in halves
         )
 
-    async def _attempt(self, target: Target) -> Reply:
+    async def _attempt(self, entry: Pass, target: Target) -> Reply:
         self._attempts = [attempt + 1 for attempt in self._attempts]
         await self._tools.journal.start(
             self._work, self._requests, self._attempts, target, is_first=self._is_starting
         )
         self._is_starting = False
         self._tools.pass_by("after_started")
-        service = self._tools.services.get(target.provider)
         started_ms = self._tools.clock.now_ms()
-        if service is None:
+        if entry.service is None:
             unknown = PublicError(
                 code="provider_error", message="The target's provider is not configured here."
             )
@@ -195,7 +252,7 @@ class Serving:
                 deadline_s=self._deadline_s(),
                 stop=self._stop,
             )
-            reply = await ask(service, call, self._chunks, now_ms=started_ms)
+            reply = await ask(entry.service, call, self._chunks, now_ms=started_ms)
         self._note(target, reply, started_ms)
         return reply
 
@@ -269,9 +326,7 @@ class Serving:
         ]
         await self._end(target, streams, terminals, outcome=AttemptOutcome.ANSWERED)
 
-    async def _fail(
-        self, target: Target, error: PublicError, *, has_output: bool, is_closed: bool = False
-    ) -> None:
+    async def _fail(self, target: Target, error: PublicError, *, has_output: bool) -> None:
         streams, terminals = [], []
         for i, member in enumerate(self._members):
             own = CANCELLED if i in self._cancelled else error
@@ -281,9 +336,7 @@ class Serving:
             await stream.fail(own)
             streams.append(stream)
             terminals.append(self._failed(i, own))
-        await self._end(
-            target, streams, terminals, outcome=AttemptOutcome.FAILED, is_closed=is_closed
-        )
+        await self._end(target, streams, terminals, outcome=AttemptOutcome.FAILED)
 
     async def _end(
         self,
@@ -292,7 +345,6 @@ class Serving:
         terminals: Sequence[InferenceFinished],
         *,
         outcome: AttemptOutcome,
-        is_closed: bool = False,
     ) -> None:
         """Write the ends, once the clients have what is theirs; then wait until they are durable.
 
@@ -301,7 +353,6 @@ class Serving:
             streams: What clients get.
             terminals: The terminal records.
             outcome: How the last calls ended.
-            is_closed: Whether that was said before.
         """
         for stream in streams:
             await stream.acknowledged()
@@ -311,7 +362,7 @@ class Serving:
                 member=member,
                 call=self._calls[i][-1],
                 outcome=outcome,
-                price_version=None if is_closed else target.price.version,
+                price_version=target.price.version,
             )
             for i, member in enumerate(self._members)
         ]

@@ -1,13 +1,13 @@
 """What serving a request needs."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import msgspec
 
-from services.model_caller.calls import Service
 from services.model_caller.cancels import Cancels
 from services.model_caller.chunks import Pass
 from services.model_caller.decide import RetryBudget
+from services.model_caller.gates import Gates
 from services.model_caller.journal import Journal
 from services.model_caller.metrics import CallMetrics
 from services.shared.domain.configuration import OnUnknown, Retries
@@ -19,7 +19,7 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
     """What every serving uses.
 
     Attributes:
-        services: Providers by name.
+        gates: The way to the providers.
         retries: Limits of repetition.
         budget: Extra calls that the process may still spend.
         clock: The time.
@@ -34,7 +34,7 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
         first_chunk: Told when a first chunk is durable; None = that is not waited for.
     """
 
-    services: Mapping[str, Service]
+    gates: Gates
     retries: Retries
     budget: RetryBudget
     clock: Clock

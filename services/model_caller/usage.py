@@ -1,14 +1,15 @@
 """What a call cost in tokens: as the provider reports it, or estimated."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from services.model_caller.deltas import text_bytes
-from services.shared.domain.events import InferenceRequested
+from services.shared.domain.events import InferenceRequested, Operation
 from services.shared.domain.money import Usage
 
 _BYTES_A_TOKEN = 4
 _MAX_TOKENS = 1_000_000_000
+_USUAL_OUTPUT_TOKENS = 256
 
 
 def reported_usage(reported: Any, *, has_output: bool) -> Usage | None:
@@ -59,6 +60,17 @@ def usage_of(request: InferenceRequested, reported: Any, choices: Callable[[], A
         and (usage.output_tokens or not estimate.output_tokens)
     )
     return usage if usage is not None and is_possible else estimate
+
+
+def tokens_of(requests: Iterable[InferenceRequested]) -> int:
+    """What requests will cost in tokens, input and wanted output, before they are asked."""
+    tokens = 0
+    for request in requests:
+        tokens += request.estimated_input_tokens
+        if request.operation != Operation.EMBEDDINGS:
+            output_tokens = request.max_output_tokens or _USUAL_OUTPUT_TOKENS
+            tokens += output_tokens * max(1, request.choice_count)
+    return tokens
 
 
 def usage_document(usage: Usage) -> dict[str, int]:

@@ -174,6 +174,18 @@ class KafkaBackend(LogBackend):
         await client._client.send(coordinator.coordinator_id, request)
 
     @asynccontextmanager
+    async def refusing(self, topic: str) -> AsyncIterator[None]:
+        """A topic is not there for the length of a block; then it is empty."""
+        name = self._prefix.add(topic)
+        count = self._topics.pop(name)
+        await _in_thread(lambda: [f.result() for f in self._admin.delete_topics([name]).values()])
+        await self.until(lambda: name not in self._admin.list_topics(timeout=_ANSWER_S).topics)
+        try:
+            yield
+        finally:
+            await self.make_topics({topic: count})
+
+    @asynccontextmanager
     async def restart(self) -> AsyncIterator[None]:
         """The broker is killed, and started again at the end of the block."""
         assert self._server is not None, "this broker is not ours to stop"

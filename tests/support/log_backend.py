@@ -104,6 +104,10 @@ class LogBackend(ABC):
         """Make the group's coordinator forget a member."""
 
     @abstractmethod
+    def refusing(self, topic: str) -> AbstractAsyncContextManager[None]:
+        """A topic takes no records, and has none, for the length of an ``async with`` block."""
+
+    @abstractmethod
     def outage(self) -> AbstractAsyncContextManager[None]:
         """The broker answers nobody for the length of an ``async with`` block."""
 
@@ -201,6 +205,13 @@ class MemoryBackend(LogBackend):
     async def forget_member(self, consumer: Consumer) -> None:
         """Make the group's coordinator forget a member."""
         cast("MemoryConsumer", consumer).be_forgotten()
+
+    @asynccontextmanager
+    async def refusing(self, topic: str) -> AsyncIterator[None]:
+        """A topic takes no records."""
+        self.cluster.unwritable.add(topic)
+        yield
+        self.cluster.unwritable.discard(topic)
 
     def restart(self) -> AbstractAsyncContextManager[None]:
         """The broker is dead."""

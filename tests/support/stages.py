@@ -7,7 +7,6 @@ stages.publish(pipeline, requested(1, model="small"))      # as a gateway of our
 await pipeline.run_until_quiet()
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -46,7 +45,7 @@ from services.shared.domain.configuration import (
 from services.shared.domain.events import InferenceRequested
 from services.shared.domain.model_facts import ModelFacts
 from services.shared.domain.spans import Span
-from services.shared.domain.topics import BATCH_TOPICS, REQUEST_TOPICS
+from services.shared.domain.topics import BATCH_TOPICS, REQUEST_TOPICS, RETRY_TOPICS
 from services.shared.stream.loop import Process
 from services.shared.stream.result_follower import following
 from services.shared.stream.shapes import each, polled, timed
@@ -204,7 +203,7 @@ class Stages:
         @asynccontextmanager
         async def build(tools: Tools) -> AsyncIterator[Process[Any]]:
             services = {
-                name: Service(provider, _TIMEOUTS, asyncio.Semaphore(100))
+                name: Service(provider, _TIMEOUTS, max_in_flight=100)
                 for name, provider in self._providers.items()
             }
             async with connected(
@@ -217,7 +216,7 @@ class Stages:
             ) as caller:
                 yield ModelCallerProcessor(caller).process
 
-        return Stage(service="model-caller", topics=BATCH_TOPICS, build=build)
+        return Stage(service="model-caller", topics=BATCH_TOPICS, delayed=RETRY_TOPICS, build=build)
 
     @property
     def cache_writer(self) -> Stage:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 import google_crc32c
 
+from services.shared.domain.emit import Delay
 from services.shared.domain.errors import PoisonRecord
 from services.shared.domain.events import InferenceRequested
 from services.shared.domain.ids import NO_REPLY
@@ -29,6 +30,12 @@ CRC32C = "millrace-crc32c"
 SIGNATURE = "millrace-signature"
 RETRY = "millrace-retry"
 """A client asks again for what it gave up waiting for: it may join the request that still runs."""
+
+DUE = "millrace-due"
+"""When a record of a retry topic may be taken, unix ms."""
+
+RETRY_TURNS = "retry_topic-attempts"
+"""How often a record was put off; Spring's name, and its four bytes with the highest first."""
 
 MAX_HEADER_BYTES = 8192
 
@@ -50,6 +57,21 @@ def headers_of_request(request: InferenceRequested) -> Headers:
     if request.tracestate:
         headers.append((TRACESTATE, request.tracestate.encode()))
     return headers
+
+
+def headers_of_delay(delay: Delay) -> Headers:
+    """Headers that put a record off."""
+    return [(DUE, b"%d" % delay.due_ms), (RETRY_TURNS, delay.turns.to_bytes(4, "big"))]
+
+
+def due_from(value: bytes | None) -> int:
+    """When a record may be taken, unix ms; 0 = at once, also where the header says nothing."""
+    return int(value) if value is not None and value.isdigit() and len(value) < 16 else 0
+
+
+def turns_from(value: bytes | None) -> int:
+    """How often a record was put off; 0 where the header says nothing."""
+    return int.from_bytes(value, "big") if value is not None and len(value) == 4 else 0
 
 
 def checksum(value: bytes) -> bytes:

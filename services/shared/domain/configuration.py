@@ -97,7 +97,11 @@ class Provider(Section, frozen=True, kw_only=True):
         ca_bundle: PEM file of the authorities to trust; empty = ``SSL_CERT_FILE`` or the system's.
         proxy: URL of the proxy; empty = ``HTTPS_PROXY``, ``HTTP_PROXY`` and ``NO_PROXY``.
         timeouts: How long it may take.
+        endpoints: Further roots of the same API, with the same keys and models; each call goes to
+            the one that has the fewest tokens under way.
         max_in_flight: Calls at once from one model caller.
+        requests_per_minute: Calls a minute from one model caller; 0 = no limit.
+        tokens_per_minute: Tokens a minute, input and output, from one model caller; 0 = no limit.
         isolates_inputs_by_index: Whether several inputs of one call cannot influence one another,
             so that those of different tenants may share a call.
         free: Whether its models cost nothing, e.g. on own hardware.
@@ -111,7 +115,10 @@ class Provider(Section, frozen=True, kw_only=True):
     ca_bundle: str = ""
     proxy: str = ""
     timeouts: Timeouts = Timeouts()
+    endpoints: tuple[str, ...] = ()
     max_in_flight: Count = 512
+    requests_per_minute: CountOrZero = 0
+    tokens_per_minute: CountOrZero = 0
     isolates_inputs_by_index: bool = False
     free: bool = False
     unpriced: Unpriced = Unpriced.REFUSE

@@ -80,9 +80,19 @@ def _provider_mistakes(providers: Mapping[str, Provider]) -> Iterator[Mistake]:
                 remedy="use letters, digits, '.', '_' and '-', at most 64",
             )
         yield from _url_mistakes((*path, "base_url"), provider.base_url)
+        yield from _endpoint_mistakes((*path, "endpoints"), provider)
         if provider.proxy:
             yield from _url_mistakes((*path, "proxy"), provider.proxy)
         yield from _key_variable_mistakes(path, provider)
+
+
+def _endpoint_mistakes(path: ConfigPath, provider: Provider) -> Iterator[Mistake]:
+    seen = {provider.base_url.rstrip("/")}
+    for position, url in enumerate(provider.endpoints):
+        yield from _url_mistakes((*path, position), url)
+        if url.rstrip("/") in seen:
+            yield Mistake(path=(*path, position), problem="is there twice", remedy="remove one")
+        seen.add(url.rstrip("/"))
 
 
 def _url_mistakes(path: ConfigPath, url: str) -> Iterator[Mistake]:

@@ -6,6 +6,18 @@ from services.shared.domain.events import Event, InferenceRequested
 from services.shared.domain.topics import Topic
 
 
+class Delay(msgspec.Struct, frozen=True, kw_only=True):
+    """A record that is put off: it is the same work again, later, and no step of its journey.
+
+    Attributes:
+        due_ms: When it may be taken into work, unix ms.
+        turns: How often it has been put off.
+    """
+
+    due_ms: int
+    turns: int
+
+
 class Emit(msgspec.Struct, frozen=True, kw_only=True):
     """One record to be produced.
 
@@ -17,6 +29,7 @@ class Emit(msgspec.Struct, frozen=True, kw_only=True):
         partition: Explicit partition; None = that of the record it came from, where both topics
             hold the same request on the same partition, else by key.
         value: The record, encoded already; empty = not yet.
+        delay: When it may be taken; None = at once.
     """
 
     topic: Topic
@@ -25,3 +38,4 @@ class Emit(msgspec.Struct, frozen=True, kw_only=True):
     request: InferenceRequested | None = None
     partition: int | None = None
     value: bytes = b""
+    delay: Delay | None = None

@@ -145,7 +145,7 @@ def read_topics(
     Raises:
         Unavailable: No broker answers. Retriable.
     """
-    client, trouble = _client(bootstrap, options)
+    client, trouble = admin_client(bootstrap, options)
     try:
         there = client.list_topics(timeout=_APPLY_S).topics
         present = [name for name in names if name in there]
@@ -210,7 +210,7 @@ def apply_topics(
         for change in changes
         if change.action == "configure"
     ]
-    client, trouble = _client(bootstrap, options)
+    client, trouble = admin_client(bootstrap, options)
     try:
         if create:
             _settle(client.create_topics(create, request_timeout=_APPLY_S))
@@ -221,7 +221,15 @@ def apply_topics(
     return changes
 
 
-def _client(bootstrap: str, options: Mapping[str, Any] | None) -> tuple[AdminClient, BrokerTrouble]:
+def admin_client(
+    bootstrap: str, options: Mapping[str, Any] | None = None
+) -> tuple[AdminClient, BrokerTrouble]:
+    """An administration client, and what its brokers complain of.
+
+    Args:
+        bootstrap: ``host:port`` pairs of brokers.
+        options: Further settings of librdkafka, e.g. for SASL and TLS.
+    """
     trouble = BrokerTrouble()
     settings = {"bootstrap.servers": bootstrap, **trouble.settings, **(options or {})}
     return AdminClient(settings), trouble

@@ -62,7 +62,7 @@ class DeadLetterLog:
     def __init__(self, bootstrap: str) -> None:
         """Connect to brokers when it is asked something."""
         self._bootstrap = bootstrap
-        self._admin = admin_client(bootstrap)
+        self._admin, _ = admin_client(bootstrap)
 
     def partition_counts(self) -> Mapping[str, int]:
         """The number of partitions of every topic that the cluster has.

@@ -20,8 +20,9 @@ from services.shared.domain.errors import MustStop, PoisonRecord, Unavailable
 from services.shared.domain.events import Event
 from services.shared.stream.assignments import AssignmentWatcher
 from services.shared.stream.backoff import backoff_s
-from services.shared.stream.client import Consumer, Raw, TopicPartition
+from services.shared.stream.client import Consumer, Polled, Raw, TopicPartition
 from services.shared.stream.crash_points import crash_point
+from services.shared.stream.due import MAX_KEPT_RECORDS, NotDue
 from services.shared.stream.inbox import Inbox
 from services.shared.stream.lanes import SlotPool
 from services.shared.stream.outbox import Outbox
@@ -87,6 +88,7 @@ class ConsumerLoop(Generic[E]):
             metrics=shared.metrics,
         )
         self._pending: deque[Raw] = deque()
+        self._not_due = NotDue() if source.is_delayed else None
         self._accused: Place | None = None
         self._stopping = asyncio.Event()
         self._interruptible: asyncio.Task[Any] | None = None
@@ -182,7 +184,12 @@ class ConsumerLoop(Generic[E]):
                 await self._or_stop(asyncio.sleep(self._source.pause_s))
 
     async def _poll(self, max_records: int) -> None:
-        poll = self.consumer.poll(timeout_s=_POLL_S, max_records=max_records)
+        timeout_s = _POLL_S
+        if self._not_due is not None:
+            now_ms = self._clock.now_ms()
+            timeout_s = self._not_due.wait_s(now_ms=now_ms, most_s=_POLL_S)
+            max_records = min(max_records, MAX_KEPT_RECORDS)
+        poll = self.consumer.poll(timeout_s=timeout_s, max_records=max_records)
         try:
             polled = await self._or_stop(poll)
         except Unavailable as error:
@@ -191,9 +198,21 @@ class ConsumerLoop(Generic[E]):
             return
         if polled:
             crash_point("after_poll")
+        if self._not_due is not None:
+            self._wait_until_due(self._not_due, polled or {})
+        elif polled:
             for raws in polled.values():
                 self._pending.extend(raws)
+        if polled:
             self._metrics.polled(self._source.topic, len(self._pending))
+
+    def _wait_until_due(self, not_due: NotDue, polled: Polled) -> None:
+        """Take what is due, and pause the partitions whose next record is not."""
+        not_due.add(polled)
+        self._pending.extend(not_due.take(now_ms=self._clock.now_ms()))
+        if not_due.partitions != self._partitions.not_due:
+            self._partitions.not_due = not_due.partitions
+            self._partitions.apply_pauses()
 
     def _take(self) -> list[Work[E]]:
         """Take polled records into work, as many as there are slots and bytes for."""
@@ -328,6 +347,9 @@ class ConsumerLoop(Generic[E]):
             self._preparing.cancel()
         if self._watcher is not None:
             await self._watcher.revoked(partitions)
+        if self._not_due is not None:
+            self._not_due.clear()
+            self._partitions.not_due = frozenset()
         with contextlib.suppress(Unavailable):
             await self._partitions.commit()
 

@@ -13,7 +13,13 @@ from functools import partial
 
 from aiokafka.structs import RecordMetadata
 
-from services.shared.codec.headers import CRC32C, Headers, checksum, headers_of_request
+from services.shared.codec.headers import (
+    CRC32C,
+    Headers,
+    checksum,
+    headers_of_delay,
+    headers_of_request,
+)
 from services.shared.codec.records import encode_record
 from services.shared.domain.emit import Emit
 from services.shared.domain.errors import MustStop, Unavailable
@@ -145,6 +151,8 @@ class Outbox:
         """
         value = emit.value or encode_record(emit.event)
         headers: Headers = [] if emit.request is None else headers_of_request(emit.request)
+        if emit.delay is not None:
+            headers += headers_of_delay(emit.delay)
         headers.append((CRC32C, checksum(value)))
         return await self.send_raw(
             emit.topic,

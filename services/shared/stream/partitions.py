@@ -17,11 +17,13 @@ class Partitions:
 
     Attributes:
         is_held: All of them are paused until told otherwise.
+        not_due: Those whose next record is not due yet; they are paused.
     """
 
     def __init__(self, consumer: Consumer) -> None:
         """Start with none."""
         self.is_held = False
+        self.not_due: frozenset[TopicPartition] = frozenset()
         self._consumer = consumer
         self._trackers: dict[TopicPartition, OffsetTracker] = {}
         self._far: set[TopicPartition] = set()
@@ -62,7 +64,8 @@ class Partitions:
     def apply_pauses(self) -> None:
         """Pause what must be paused and nothing else."""
         owned = self._consumer.assignment()
-        paused = owned if self.is_held else owned & (self._far | self._unprepared)
+        held_back = self._far | self._unprepared | self.not_due
+        paused = owned if self.is_held else owned & held_back
         self._consumer.pause(paused)
         self._consumer.resume(owned - paused)
 

@@ -17,6 +17,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
         dlq: Dead-letter topic.
         pause_s: Rest after each poll that brought records, so that the next one brings more;
             seconds. Most of a stage's cost is per poll.
+        is_delayed: Its records say when they are due (``millrace-due``) and are not taken before.
     """
 
     topic: str
@@ -26,3 +27,4 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     is_public: bool
     dlq: str
     pause_s: float = 0.0
+    is_delayed: bool = False

@@ -52,6 +52,8 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         service: Its name: consumer group, metrics, logs.
         topics: What it reads; several are lanes, most urgent first.
+        delayed: Topics of records that were put off; each is read in a group of its own name, and
+            shares the slots of the least urgent lane.
         build: Makes its processor and whatever that needs, and takes it down again.
         limits: Records and bytes in work at most.
         drain_s: Time that open records get at shutdown, seconds.
@@ -65,6 +67,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     limits: PoolLimits = PoolLimits(records=2000, size_bytes=256 * 1024 * 1024)
     drain_s: float = 8.0
     pause_s: float = 0.0
+    delayed: Sequence[Topic] = ()
 
 
 def sources_of(stage: Stage) -> list[Source]:
@@ -73,16 +76,30 @@ def sources_of(stage: Stage) -> list[Source]:
     Lanes do not share a group because every join of one member would make the others rejoin.
     """
     lanes = len(stage.topics) > 1
-    specs = packaged_topics()
-    return [
-        Source(
-            topic=topic,
-            event_type=RECORDS[specs[topic].record],
-            group=f"{stage.service}-p{lane}" if lanes else stage.service,
-            lane=lane,
-            is_public=specs[topic].is_public,
-            dlq=specs[topic].dlq,
-            pause_s=stage.pause_s,
+    sources = [
+        _source(
+            stage, topic, group=f"{stage.service}-p{lane}" if lanes else stage.service, lane=lane
         )
         for lane, topic in enumerate(stage.topics)
     ]
+    last = len(stage.topics) - 1
+    sources += [
+        _source(stage, topic, group=topic, lane=last, is_delayed=True) for topic in stage.delayed
+    ]
+    return sources
+
+
+def _source(
+    stage: Stage, topic: Topic, *, group: str, lane: int, is_delayed: bool = False
+) -> Source:
+    spec = packaged_topics()[topic]
+    return Source(
+        topic=topic,
+        event_type=RECORDS[spec.record],
+        group=group,
+        lane=lane,
+        is_public=spec.is_public,
+        dlq=spec.dlq,
+        pause_s=stage.pause_s,
+        is_delayed=is_delayed,
+    )

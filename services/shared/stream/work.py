@@ -131,7 +131,8 @@ class Work(Generic[E]):
         return was_open
 
     def _with_hop(self, emit: Emit) -> Emit:
-        if emit.request is None or emit.value or "hops" not in emit.event.__struct_fields__:
+        is_whole = emit.value or emit.delay  # encoded already, or as it came
+        if emit.request is None or is_whole or "hops" not in emit.event.__struct_fields__:
             return emit
         hop = self.hop(emit.request, now_ms=self._outbox.clock.now_ms())
         hops = (*emit.event.hops, hop)  # type: ignore[attr-defined]  # checked above

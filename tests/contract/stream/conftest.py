@@ -29,6 +29,7 @@ _OF_RUNTIME = frozenset(
         "poison_limits",
         "rebalance",
         "stopping",
+        "unwritable_dead_letters",
     )
 )
 """On a broker these wait for sessions to end and need a machine that does nothing else."""

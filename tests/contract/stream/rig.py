@@ -20,7 +20,7 @@ from services.shared.domain.events import (
     RequestBatch,
     RequestRouted,
 )
-from services.shared.domain.topics import BATCH_TOPICS, Topic, dead_letters
+from services.shared.domain.topics import BATCH_TOPICS, RETRY_TOPICS, Topic, dead_letters
 from services.shared.stream.client import Raw
 from services.shared.stream.lanes import PoolLimits
 from services.shared.stream.loop import Process
@@ -49,6 +49,7 @@ def stage_of(
     process: AnyProcess,
     *,
     topics: Sequence[Topic] = (IN,),
+    delayed: Sequence[Topic] = (),
     records: int = 2000,
     size_bytes: int = 64 * 1024 * 1024,
     drain_s: float = 8.0,
@@ -60,7 +61,14 @@ def stage_of(
         yield process
 
     limits = PoolLimits(records=records, size_bytes=size_bytes)
-    return Stage(service=GROUP, topics=topics, build=build, limits=limits, drain_s=drain_s)
+    return Stage(
+        service=GROUP,
+        topics=topics,
+        delayed=delayed,
+        build=build,
+        limits=limits,
+        drain_s=drain_s,
+    )
 
 
 def answer(work: Work[CacheMissed]) -> Emit:
@@ -144,7 +152,7 @@ class Rig:
     async def make_topics(self, *, partitions: int = 1) -> None:
         """Make every topic that the tests use."""
         specs = packaged_topics()
-        read = (IN, OUT, Topic.INFERENCE_REQUESTS_P0, *BATCH_TOPICS)
+        read = (IN, OUT, Topic.INFERENCE_REQUESTS_P0, *BATCH_TOPICS, RETRY_TOPICS[0])
         used = [RESULTS, *read, *(specs[topic].dlq for topic in read)]
         counts = dict.fromkeys(used, partitions)
         counts |= {CHUNKS: _REPLY_PARTITIONS, Topic.CRASH_SUSPECTS: 1}

@@ -4,7 +4,7 @@ import pytest
 
 from services.shared.codec.records import decode_record
 from services.shared.codec.topics import packaged_topics
-from services.shared.domain.topics import RETRY_TOPICS, Topic
+from services.shared.domain.topics import Topic
 from tests.pipeline.journeys.travel import Travel
 from tests.support.golden_records import GoldenRecord, golden_records
 from tests.support.pipeline import Pipeline
@@ -14,7 +14,7 @@ CASES = [
     pytest.param(topic, golden, id=f"{topic}-{golden.case}")
     for topic, spec in packaged_topics().items()
     for golden in GOLDENS
-    if golden.record == spec.record and spec.dlq and topic not in RETRY_TOPICS
+    if golden.record == spec.record and spec.dlq
 ]
 
 

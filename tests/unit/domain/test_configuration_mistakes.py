@@ -104,6 +104,18 @@ def test_a_good_configuration_has_no_mistake() -> None:
             id="secret_in_url",
         ),
         pytest.param(
+            with_provider(endpoints=("http://a/v1", "nowhere")),
+            ("providers", "openai", "endpoints", 1),
+            "no URL",
+            id="endpoint",
+        ),
+        pytest.param(
+            with_provider(base_url="http://a/v1", endpoints=("http://b/v1", "http://a/v1/")),
+            ("providers", "openai", "endpoints", 1),
+            "there twice",
+            id="endpoint_twice",
+        ),
+        pytest.param(
             with_provider(proxy="proxy:3128"),
             ("providers", "openai", "proxy"),
             "no URL",

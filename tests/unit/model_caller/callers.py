@@ -11,6 +11,8 @@ from services.model_caller.attempt_index import AttemptIndex
 from services.model_caller.calls import Service
 from services.model_caller.cancels import Cancels
 from services.model_caller.decide import RetryBudget
+from services.model_caller.gate_metrics import GateMetrics
+from services.model_caller.gates import Gates
 from services.model_caller.journal import Journal
 from services.model_caller.metrics import CallMetrics
 from services.model_caller.processor import ModelCallerProcessor
@@ -28,10 +30,11 @@ from services.shared.domain.events import (
 )
 from services.shared.domain.money import Price
 from services.shared.ports.attempts import Place
+from services.shared.ports.clock import Clock
+from services.shared.ports.model_provider import ModelProvider
 from tests.support.example_events import batch, requested, routed
 from tests.support.fake_clock import clock_of_loop
 from tests.support.open_record import RecordInWork
-from tests.support.scripted_provider import ScriptedProvider
 
 TIMEOUTS = Timeouts(first_token_s=10, inter_token_s=5, total_s=20)
 PRICE = Price(input_nanousd_per_mtok=1_000_000_000, output_nanousd_per_mtok=2_000_000_000)
@@ -69,6 +72,7 @@ class Caller:
 
     Attributes:
         budget: Its extra calls.
+        gates: Its way to the providers.
         registry: Its metrics.
         index: What it knows of calls.
         cancels: What it is to cancel.
@@ -77,17 +81,18 @@ class Caller:
 
     def __init__(
         self,
-        providers: Mapping[str, ScriptedProvider],
+        providers: Mapping[str, ModelProvider],
         *,
+        clock: Clock | None = None,
         retries: Retries | None = None,
         timeouts: Timeouts = TIMEOUTS,
         slots: int = 100,
         jitter: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        """Connect it."""
+        """Connect it; on fake time unless a clock is given."""
+        clock = clock or clock_of_loop()
         self.registry = CollectorRegistry()
         self.budget = RetryBudget(ratio=0.1)
-        clock = clock_of_loop()
         self.index = AttemptIndex()
         self.cancels = Cancels(clock)
         self.log = Logs()
@@ -99,11 +104,18 @@ class Caller:
             catch_up=self.log.catch_up,
         )
         self._beating = asyncio.ensure_future(journal.beat(self.log.send))
-        tools = Tools(
-            services={
-                name: Service(provider, timeouts, asyncio.Semaphore(slots))
+        self.gates = Gates(
+            {
+                name: Service(provider, timeouts, max_in_flight=slots)
                 for name, provider in providers.items()
             },
+            owner="run-1",
+            clock=clock,
+            jitter=jitter,
+            metrics=GateMetrics(self.registry),
+        )
+        tools = Tools(
+            gates=self.gates,
             retries=retries or Retries(),
             budget=self.budget,
             clock=clock,

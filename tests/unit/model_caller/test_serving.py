@@ -343,14 +343,14 @@ async def test_waiting_for_a_slot_counts_against_the_deadline() -> None:
     caller = Caller({"first": ScriptedProvider([whole(frames=[5.0])])}, slots=1)
     results = await asyncio.gather(
         caller.serve(batch(member(1))),
-        caller.serve(batch(member(2, deadline_at=int(START_MS) + 2000))),
+        caller.serve(batch(member(2, deadline_at=int(START_MS) + 500))),
     )
     assert [result.one.outcome for result in results] == ["completed", "expired"]
 
 
 async def test_a_provider_gets_no_more_calls_at_once_than_it_may() -> None:
     """The others wait their turn."""
-    provider = ScriptedProvider([whole(frames=[1.0])])
+    provider = ScriptedProvider([whole(frames=[0.25])])
     caller = Caller({"first": provider}, slots=3)
     result = await caller.serve(batch(*(member(number) for number in range(10))))
     assert provider.most_in_flight == 3
