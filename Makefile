@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 FAST_TESTS := tests/unit tests/contract tests/pipeline
-NOT_FAST := patient or kafka or redis or e2e or browser or slow
+NOT_FAST := patient or kafka or redis or e2e or faults or browser or slow
 
 # In CI the output is plain: no colour, no progress bars.
 ifeq ($(CI),true)
@@ -37,11 +37,15 @@ run: install  ## Start the whole stack, send a streamed request through it, keep
 
 .PHONY: test
 test: static  ## Run every check and every test: unit, contract, pipeline, integration, end to end
-	$(BIN)/pytest --cov --cov-report=term --no-skips -m 'not patient' $(PYTEST_ARGS)
+	$(BIN)/pytest --cov --cov-report=term --no-skips -m 'not patient and (not faults or faults_short)' $(PYTEST_ARGS)
 
 .PHONY: contract
 contract: install  ## Hold the stream runtime to its contract on a real broker (idle machine)
 	$(BIN)/pytest tests/contract/stream -m patient $(PYTEST_ARGS)
+
+.PHONY: test-faults
+test-faults: install  ## Harm a stack under load in every way and check what it promised (half an hour)
+	$(BIN)/pytest tests/faults -p no:randomly $(PYTEST_ARGS)
 
 .PHONY: check
 check: static fast-tests  ## The same without real brokers and processes, in under a minute
@@ -103,5 +107,5 @@ licences: install  ## Write THIRD_PARTY.md anew from the installed packages
 .PHONY: clean
 clean:  ## Remove what was built or cached; keeps the stack's data
 	rm -rf $(VENV) htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache \
-	  .import_linter_cache .hypothesis bench-results build *.egg-info
+	  .import_linter_cache .hypothesis bench-results fault-results build *.egg-info
 	find services tests scripts -name __pycache__ -type d -exec rm -rf {} +

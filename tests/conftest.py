@@ -34,6 +34,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="",
         help="use this running broker; otherwise tests that need one start their own",
     )
+    group.addoption(
+        "--faults-seed", type=int, default=0, help="repeat a run of tests/faults; 0 = any seed"
+    )
+    group.addoption(
+        "--unchecked",
+        metavar="I3,I4",
+        default="",
+        help="invariants that tests/faults does not hold the stack to; its table names them",
+    )
 
 
 def pytest_configure() -> None:

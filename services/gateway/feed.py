@@ -247,7 +247,7 @@ class Feed:
             for follower in new:
                 follower.position = first
         if self._reading:
-            cursor.seek(min(follower.position for follower in self._reading))
+            await cursor.seek(min(follower.position for follower in self._reading))
 
     async def _give(self, follower: Follower, record: ChunkRecord) -> None:
         for _ in range(_TURNS_TO_TAKE):

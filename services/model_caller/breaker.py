@@ -114,7 +114,7 @@ class Breaker(msgspec.Struct, frozen=True, kw_only=True):
                 return 0.0
             case CircuitState.OPEN:
                 return max(0.0, self.until_ms - now_ms)
-            case CircuitState.HALF_OPEN:
+            case _:
                 return 0.0 if self.probes < PROBES else max(1.0, self.until_ms - now_ms)
 
     def admitted(self, *, now_ms: float) -> tuple["Breaker", Admission]:
@@ -155,7 +155,7 @@ class Breaker(msgspec.Struct, frozen=True, kw_only=True):
                 return Breaker(changed_at_ms=self._next_change(now_ms), heard_at_ms=now_ms)
             case Verdict.BAD | Verdict.THROTTLED:  # a provider that is back has room for a probe
                 return self._opened(now_ms=now_ms, jitter=jitter, reason=reason, failures=1)
-            case Verdict.UNSAID:
+            case _:
                 return self._with_probes(self.probes - 1)
 
     def adopted(self, health: ProviderHealth) -> "Breaker":

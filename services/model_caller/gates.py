@@ -1,15 +1,13 @@
 """Whether and when a call may start: circuit, rate, slots, endpoint.
 
 Every call enters by ``Gates.enter_first`` and leaves through its ``Pass``. What may not start
-within ``PATIENCE_MS`` is told so at once, with the time when it may work.
+within a wish's patience is told so at once, with the time when it may work.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
-
-import msgspec
 
 from services.model_caller.breaker import Admission, Breaker, Verdict, verdict_of
 from services.model_caller.buckets import Buckets
@@ -18,11 +16,9 @@ from services.model_caller.decide import CallFailed
 from services.model_caller.endpoints import Endpoints
 from services.model_caller.gate_metrics import GateMetrics
 from services.model_caller.turnstile import LANES, Line, Turnstile
+from services.model_caller.wishes import Shut, Wish
 from services.shared.domain.events import CircuitState, ProviderHealth, Target
 from services.shared.ports.clock import Clock
-
-PATIENCE_MS = 1_000.0
-"""A call that cannot start within this gives up its place."""
 
 SLOT_RETRY_MS = 1_000
 """When a slot may be free again: nobody knows, so soon."""
@@ -31,32 +27,6 @@ _MAX_MODELS = 1_024
 _LOAD_CODES = frozenset({"provider_rate_limited", "provider_overloaded", "provider_timeout"})
 
 Publish = Callable[[ProviderHealth], None]
-
-
-class Shut(msgspec.Struct, frozen=True):
-    """A call that may not be made now.
-
-    Attributes:
-        on: What stands in the way: ``circuit``, ``rate`` or ``slots``.
-        wait_ms: When it may work, ms from now.
-    """
-
-    on: str
-    wait_ms: float
-
-
-class Wish(msgspec.Struct, frozen=True, kw_only=True):
-    """A call that somebody wants to make.
-
-    Attributes:
-        lane: Its priority, 0 = a user waits.
-        tokens: Its tokens: input and wanted output, as far as they can be estimated.
-        patience_ms: How long it may wait for each target, at most ``PATIENCE_MS``.
-    """
-
-    lane: int
-    tokens: int
-    patience_ms: float = PATIENCE_MS
 
 
 class _Model:

@@ -7,7 +7,7 @@ unless its deadline comes first. Pure.
 from collections.abc import Mapping
 
 from services.model_caller.decide import CallFailed, failure
-from services.model_caller.gates import Shut
+from services.model_caller.wishes import Shut
 from services.shared.codec.headers import RETRY_TURNS, turns_from
 from services.shared.domain.emit import Delay, Emit
 from services.shared.domain.errors import PublicError

@@ -23,12 +23,13 @@ from services.model_caller.ending import (
     journey_of_member,
     outcome_of,
 )
-from services.model_caller.gates import PATIENCE_MS, Pass, Shut, Wish
+from services.model_caller.gates import Pass
 from services.model_caller.put_off import final_error, next_turn, shut_error
 from services.model_caller.stopping import Stop, Stopped
 from services.model_caller.together import acknowledged, run_all
 from services.model_caller.tools import Tools
 from services.model_caller.usage import tokens_of
+from services.model_caller.wishes import PATIENCE_MS, Shut, Wish
 from services.shared.domain.errors import PublicError
 from services.shared.domain.events import (
     AttemptOutcome,

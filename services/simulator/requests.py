@@ -40,11 +40,16 @@ class Function(msgspec.Struct):
     parameters: dict[str, object] | None = None
 
 
-class Tool(msgspec.Struct):
-    """A tool; only functions exist."""
+class Tool(msgspec.Struct, tag_field="type", tag="function"):
+    """A tool that is a function."""
 
-    type: Literal["function"]
     function: Function
+
+
+class CustomTool(msgspec.Struct, tag_field="type", tag="custom"):
+    """A tool that takes free text; accepted, and never called."""
+
+    custom: "ChosenFunction"
 
 
 class ChosenFunction(msgspec.Struct):
@@ -136,7 +141,7 @@ _DECODERS: dict[Operation, msgspec.json.Decoder[Request]] = {
     Operation.COMPLETION: msgspec.json.Decoder(CompletionRequest),
     Operation.EMBEDDING: msgspec.json.Decoder(EmbeddingRequest),
 }
-_TOOLS = msgspec.json.Decoder(list[Tool] | None)
+_TOOLS = msgspec.json.Decoder(list[Tool | CustomTool] | None)
 _MODEL = msgspec.json.Decoder(ModelOnly)
 
 
@@ -158,7 +163,7 @@ def model_from_body(body: bytes) -> str:
 
 
 def tools_of(request: ChatRequest) -> list[Tool]:
-    """The tools of a request.
+    """The functions among the tools of a request.
 
     Raises:
         msgspec.DecodeError: They are not tools. Not retriable.
@@ -166,7 +171,8 @@ def tools_of(request: ChatRequest) -> list[Tool]:
     if not request.tools:
         return []
     try:
-        return _TOOLS.decode(request.tools) or []
+        tools = _TOOLS.decode(request.tools) or []
     except msgspec.ValidationError as error:
         # the tools are decoded by themselves; say where they are in the request
         raise msgspec.ValidationError(str(error).replace("`$", "`$.tools", 1)) from None
+    return [tool for tool in tools if isinstance(tool, Tool)]

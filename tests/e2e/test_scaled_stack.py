@@ -81,44 +81,6 @@ async def test_many_requests_over_two_gateways_get_their_own_answers(scaled: Run
     assert all(psutil.pid_exists(pid) for pid in callers)
 
 
-async def test_streams_cut_at_one_gateway_go_on_at_the_other(scaled: RunningStack) -> None:
-    """Cut in the middle of the wire, while they run: the same lines as those of an uncut read."""
-    one, two = (f"{scaled.addresses[name]}/v1" for name in ("gateway", "gateway_1"))
-    headers = {"authorization": f"Bearer {scaled.key}"}
-    chance = random.Random(CUTS)
-
-    async with aiohttp.ClientSession(headers=headers) as session:
-
-        async def events(base: str, request_id: str, last: str = "") -> bytes:
-            resuming = {"last-event-id": last} if last else {}
-            url = f"{base}/requests/{request_id}/events"
-            async with session.get(url, headers=resuming) as answer:
-                assert answer.status == 200
-                return await answer.read()
-
-        async def check(cut_at: int) -> None:
-            seen = b""
-            body = {
-                "model": "sim-fast:tokens=60:tps=40",
-                "messages": user(unique()),
-                "stream": True,
-            }
-            asking = session.post(
-                f"{one}/chat/completions", json=body, headers={"x-millrace-resumable": "true"}
-            )
-            async with asking as answer:
-                request_id = answer.headers["x-request-id"]
-                while seen.count(b"\n\n") < 1 or len(seen) < cut_at:
-                    seen += await answer.content.readany()
-            seen = seen[: seen[: max(cut_at, seen.index(b"\n\n") + 2)].rindex(b"\n\n") + 2]
-            rest = await events(two, request_id, ids(seen)[-1])
-            whole = await events(one, request_id)
-            assert data_lines(seen) + data_lines(rest) == data_lines(whole)
-            assert data_lines(whole)[-1] == b"data: [DONE]"
-
-        await asyncio.gather(*(check(chance.randrange(200, 9_000)) for _ in range(CUTS)))
-
-
 async def post(
     session: aiohttp.ClientSession, address: str, key: str, body: dict[str, Any]
 ) -> tuple[int, bytes, str, bool]:
@@ -161,6 +123,44 @@ async def test_a_hundred_posts_with_one_key_are_one_request(
                 await asyncio.sleep(0.1)
 
         assert await again() == (*answers[0][:3], True)
+
+
+async def test_streams_cut_at_one_gateway_go_on_at_the_other(scaled: RunningStack) -> None:
+    """Cut in the middle of the wire, while they run: the same lines as those of an uncut read."""
+    one, two = (f"{scaled.addresses[name]}/v1" for name in ("gateway", "gateway_1"))
+    headers = {"authorization": f"Bearer {scaled.key}"}
+    chance = random.Random(CUTS)  # where to cut is no secret
+
+    async with aiohttp.ClientSession(headers=headers) as session:
+
+        async def events(base: str, request_id: str, last: str = "") -> bytes:
+            resuming = {"last-event-id": last} if last else {}
+            url = f"{base}/requests/{request_id}/events"
+            async with session.get(url, headers=resuming) as answer:
+                assert answer.status == 200
+                return await answer.read()
+
+        async def check(cut_at: int) -> None:
+            seen = b""
+            body = {
+                "model": "sim-fast:tokens=60:tps=40",
+                "messages": user(unique()),
+                "stream": True,
+            }
+            asking = session.post(
+                f"{one}/chat/completions", json=body, headers={"x-millrace-resumable": "true"}
+            )
+            async with asking as answer:
+                request_id = answer.headers["x-request-id"]
+                while seen.count(b"\n\n") < 1 or len(seen) < cut_at:
+                    seen += await answer.content.readany()
+            seen = seen[: seen[: max(cut_at, seen.index(b"\n\n") + 2)].rindex(b"\n\n") + 2]
+            rest = await events(two, request_id, ids(seen)[-1])
+            whole = await events(one, request_id)
+            assert data_lines(seen) + data_lines(rest) == data_lines(whole)
+            assert data_lines(whole)[-1] == b"data: [DONE]"
+
+        await asyncio.gather(*(check(chance.randrange(200, 9_000)) for _ in range(CUTS)))
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry
 
-from services.gateway.idempotency import Idempotency, IdempotencyMetrics
+from services.gateway.idempotency import Idempotency, IdempotencyMetrics, Streams
 from services.gateway.waiter import Waiter
 from services.shared.domain.claims import Claims, Holder
 from services.shared.domain.errors import Unavailable
@@ -91,7 +91,7 @@ def idempotency_of(
     finder: RecordFinder,
     publisher: RequestPublisher,
     clock: Clock,
-    streams: FakeStreams | None = None,
+    streams: Streams | None = None,
 ) -> Idempotency:
     """What a gateway does about keys."""
     return Idempotency(

@@ -27,11 +27,12 @@ from services.shared.domain.topics import Topic
 from services.shared.ports.chunk_cursors import ChunkRecord
 from services.shared.stream.chunk_cursors import KafkaChunkCursors
 from services.shared.stream.chunk_reader import follow, open_reply_partition
+from services.shared.stream.claim_log import ClaimLog
 from services.shared.stream.client import Reader, TopicPartition
 from services.shared.stream.control_publisher import KafkaControlPublisher
 from services.shared.stream.publisher import KafkaRequestPublisher
 from services.shared.stream.record_finder import KafkaRecordFinder
-from tests.support.claims import FakeBook, idempotency_of
+from tests.support.claims import idempotency_of
 from tests.support.fake_clock import FakeClock
 from tests.support.gateway_desk import KEY, KEYS, MODELS, FakeExchange, Sent, http_request
 from tests.support.memory_log import MemoryCluster, MemoryLog
@@ -95,6 +96,8 @@ class Gateway:
             self.streams.deliver(record)
 
         self._following = asyncio.ensure_future(follow(self._reader, deliver))
+        claims = ClaimLog(self.log, producer, clock=self._clock)
+        self._claims_following = asyncio.ensure_future(claims.follow())
         publisher = KafkaRequestPublisher(
             producer, secret=SECRET, clock=self._clock, on_outcome=lambda _: None
         )
@@ -111,7 +114,11 @@ class Gateway:
             clock=self._clock,
             metrics=InferenceMetrics(CollectorRegistry()),
             idempotency=idempotency_of(
-                book=FakeBook(self._clock), finder=finder, publisher=publisher, clock=self._clock
+                book=claims,
+                finder=finder,
+                publisher=publisher,
+                clock=self._clock,
+                streams=self.streams,
             ),
         )
         table = routes(
@@ -126,9 +133,10 @@ class Gateway:
     async def stop(self) -> None:
         """End it."""
         await self.streams.close()
-        self._following.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._following
+        for following in (self._following, self._claims_following):
+            following.cancel()
+            with suppress(asyncio.CancelledError):
+                await following
         await self._reader.stop()
 
     def ask(  # a request has these parts

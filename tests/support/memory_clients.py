@@ -223,8 +223,8 @@ class MemoryReader:
         """Stand at the first record of this time or later, or at the end."""
         self._views[partition].position = self._cluster.offset_at(partition, at_ms)
 
-    def seek(self, partition: TopicPartition, offset: int) -> None:
-        """Stand at an offset; where it is no longer kept, at the first that is."""
+    async def seek(self, partition: TopicPartition, offset: int) -> None:
+        """Stand at an offset."""
         self._views[partition].position = offset
 
     async def end_offsets(self) -> Mapping[TopicPartition, int]:

@@ -197,8 +197,9 @@ class _PrefixedReader:
     async def seek_to_time(self, partition: TopicPartition, at_ms: int) -> None:
         await self._reader.seek_to_time(self._prefix.outside(partition), at_ms)
 
-    def seek(self, partition: TopicPartition, offset: int) -> None:
-        self._reader.seek(self._prefix.outside(partition), offset)
+    async def seek(self, partition: TopicPartition, offset: int) -> None:
+        """See ``Reader``."""
+        await self._reader.seek(self._prefix.outside(partition), offset)
 
     async def end_offsets(self) -> Mapping[TopicPartition, int]:
         ends = await self._reader.end_offsets()

@@ -36,9 +36,15 @@ def wait_until(condition: Callable[[], object], *, timeout_s: float = PATIENCE_S
 class RunningStack:
     """A stack and what a stranger does with it: the command line, HTTP, OpenAI's client, Kafka."""
 
-    def __init__(self, data: Path) -> None:
-        """Speak of the stack in a data directory; ``up`` starts it."""
+    def __init__(self, data: Path, environ: Mapping[str, str] | None = None) -> None:
+        """Speak of the stack in a data directory; ``up`` starts it.
+
+        Args:
+            data: The directory.
+            environ: More variables for the command line, and so for what it starts.
+        """
         self.data = data
+        self._environ = dict(environ or {})
 
     # -- its life --------------------------------------------------------------------------------
 
@@ -46,7 +52,8 @@ class RunningStack:
         self, *arguments: str, stdin: bytes = b"", timeout_s: float = 60.0
     ) -> subprocess.CompletedProcess[bytes]:
         """Run ``millrace`` on this stack; any exit code is fine."""
-        environ = {**os.environ, "MILLRACE_DATA": str(self.data), "COLUMNS": "200"}
+        own = {"MILLRACE_DATA": str(self.data), "COLUMNS": "200"}
+        environ = {**os.environ, **self._environ, **own}
         return subprocess.run(
             [str(_MILLRACE), *arguments],
             input=stdin,
@@ -172,16 +179,22 @@ class RunningStack:
 @contextlib.contextmanager
 def running_stack(*options: str) -> Iterator[RunningStack]:
     """A stack for the length of a ``with`` block; it ends also if this process is killed."""
-    with temporary_folder("e2e") as data:
+    with temporary_folder("e2e") as data, watched(data):
         stack = RunningStack(data)
-        watch = subprocess.Popen(
-            [sys.executable, "-m", "tests.support.stack_watch", str(data)],
-            stdin=subprocess.PIPE,
-            cwd=ROOT,
-            start_new_session=True,
-        )
-        try:
-            stack.up(*options)
-            yield stack
-        finally:
-            watch.communicate(timeout=_STOP_S)  # closes its input, so it stops the stack
+        stack.up(*options)
+        yield stack
+
+
+@contextlib.contextmanager
+def watched(data: Path) -> Iterator[None]:
+    """Stop the stack of a data directory at the end, also if this process is killed."""
+    watch = subprocess.Popen(
+        [sys.executable, "-m", "tests.support.stack_watch", str(data)],
+        stdin=subprocess.PIPE,
+        cwd=ROOT,
+        start_new_session=True,
+    )
+    try:
+        yield
+    finally:
+        watch.communicate(timeout=_STOP_S)  # closes its input, so it stops the stack

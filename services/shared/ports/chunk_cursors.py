@@ -49,7 +49,7 @@ class ChunkCursor(Protocol):
         """
         ...
 
-    def seek(self, offset: int) -> None:
+    async def seek(self, offset: int) -> None:
         """Go to an offset; where it is no longer kept, reading goes on at the first that is."""
         ...
 

@@ -94,7 +94,7 @@ class AttemptLogReader:
             ends = await reader.end_offsets()
             left = {where for where, position in positions.items() if position < ends[where]}
             for where in left:
-                reader.seek(where, positions[where])
+                await reader.seek(where, positions[where])
             while left:
                 polled = await reader.poll(timeout_s=1.0, max_records=len(left))
                 for where in left & polled.keys():

@@ -24,9 +24,9 @@ class KafkaChunkCursor:
         await self._reader.seek_to_time(self._where, at_ms)
         return await self.position()
 
-    def seek(self, offset: int) -> None:
+    async def seek(self, offset: int) -> None:
         """Go to an offset."""
-        self._reader.seek(self._where, offset)
+        await self._reader.seek(self._where, offset)
 
     async def position(self) -> int:
         """Offset of the next record."""

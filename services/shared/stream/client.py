@@ -133,8 +133,8 @@ class Reader(Protocol):
         """Stand at the first record with this timestamp or a later one (unix ms), or at the end."""
         ...
 
-    def seek(self, partition: TopicPartition, offset: int) -> None:
-        """Stand at an offset; where it is no longer kept, at the first that is."""
+    async def seek(self, partition: TopicPartition, offset: int) -> None:
+        """Stand at an offset; one that is out of range becomes the log's start."""
         ...
 
     async def end_offsets(self) -> Mapping[TopicPartition, int]:

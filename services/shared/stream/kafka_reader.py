@@ -52,8 +52,8 @@ class KafkaReader:
             raise Unavailable("kafka", repr(error)) from error
         self._consumer.seek(partition, offset)
 
-    def seek(self, partition: TopicPartition, offset: int) -> None:
-        """Stand at an offset; where it is no longer kept, at the first that is."""
+    async def seek(self, partition: TopicPartition, offset: int) -> None:
+        """Stand at an offset."""
         self._consumer.seek(partition, offset)
 
     async def end_offsets(self) -> Mapping[TopicPartition, int]:

@@ -42,7 +42,7 @@ async def read_to_end(
             if isinstance(start, FromTime):
                 await reader.seek_to_time(where, int(start))
             else:
-                reader.seek(where, start)
+                await reader.seek(where, start)
         while not await _all_read(reader, ends):
             for raws in (await reader.poll(timeout_s=_POLL_S, max_records=_POLL_RECORDS)).values():
                 for raw in raws:

@@ -57,11 +57,11 @@ async def test_it_seeks_to_an_offset(backend: LogBackend) -> None:
         await backend.append(TOPIC, b"%d" % i)
     reader = await _started(backend)
     for offset in (2, 0, 3):
-        reader.seek(PLACE, offset)
+        await reader.seek(PLACE, offset)
         assert await reader.position(PLACE) == offset
         assert await _values(reader, 4 - offset) == [b"%d" % i for i in range(offset, 4)]
     await backend.truncate(TOPIC, before=2)
-    reader.seek(PLACE, 1)
+    await reader.seek(PLACE, 1)
     assert await _values(reader, 2) == [b"2", b"3"]
     await reader.stop()
 

@@ -107,6 +107,8 @@ def tell(pipeline: Pipeline, state: CircuitState, *, for_ms: int = 0) -> None:
     pipeline.pipe_input(Topic.PROVIDER_HEALTH, health, key=b"first/first-model")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(60)  # ten minutes of every stage
 async def test_each_turn_waits_longer(pipeline: Pipeline) -> None:
     """5 s, 30 s, 5 min, and then 5 min again, until the provider may be called."""
     travel = Travel(pipeline)

@@ -12,7 +12,8 @@ from services.model_caller.breaker import CONSECUTIVE, PAUSE_MS
 from services.model_caller.calls import Reply, Service
 from services.model_caller.decide import failure, failure_from_status
 from services.model_caller.gate_metrics import GateMetrics
-from services.model_caller.gates import Gates, Pass, Shut, Wish
+from services.model_caller.gates import Gates, Pass
+from services.model_caller.wishes import Shut, Wish
 from services.shared.domain.configuration import Timeouts
 from services.shared.domain.events import CircuitState, ProviderHealth, Target
 from services.shared.domain.money import Usage

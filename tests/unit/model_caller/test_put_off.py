@@ -3,7 +3,6 @@
 import pytest
 
 from services.model_caller.decide import failure
-from services.model_caller.gates import Shut
 from services.model_caller.put_off import (
     DELAYS_MS,
     batch_of_one,
@@ -11,6 +10,7 @@ from services.model_caller.put_off import (
     next_turn,
     shut_error,
 )
+from services.model_caller.wishes import Shut
 from services.shared.codec.headers import RETRY_TURNS
 from services.shared.domain.emit import Delay
 from services.shared.domain.topics import RETRY_TOPICS

@@ -105,6 +105,15 @@ def test_completions_are_streamed_as_text() -> None:
     assert texts == [output.text for output in plan.outputs]
 
 
+def test_a_custom_tool_is_accepted_and_a_function_beside_it_called() -> None:
+    """OpenAI's clients may bring tools of both kinds."""
+    custom = {"type": "custom", "custom": {"name": "run", "format": {"type": "text"}}}
+    function = {"type": "function", "function": {"name": "look"}}
+    assert planned("sim-fast", tools=[custom]).outputs[0].tool_call_id == ""
+    both = planned("sim-fast", tools=[custom, function], tool_choice="required")
+    assert both.outputs[0].tool_call_id
+
+
 def test_tool_call_is_streamed_in_fragments() -> None:
     """Name and id come first, then the arguments in several pieces that join to JSON."""
     function = {"name": "f", "parameters": {"properties": {"city": {"type": "string"}}}}
