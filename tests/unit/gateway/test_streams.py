@@ -136,6 +136,7 @@ def test_nothing_is_lost_or_doubled_where_catching_up_ends(partition: int) -> No
 @rigged
 async def test_however_many_follow_they_share_the_readers(rig: Rig) -> None:
     """Two readers for a partition that is not ours, one for ours; none once nobody follows."""
+    await asyncio.sleep(1)  # the gateway's own readers are open by now
     before = rig.gateway.log.readers
     request_ids = [rig.request_id(partition) for partition in (OWN, OTHER) for _ in range(100)]
     for request_id in request_ids:
