@@ -71,7 +71,7 @@ import-rules: install
 
 .PHONY: fast-tests
 fast-tests: install
-	$(BIN)/pytest $(wildcard $(FAST_TESTS)) -m 'not ($(NOT_FAST))' --hypothesis-profile=quick -n auto $(PYTEST_ARGS)
+	$(BIN)/pytest $(wildcard $(FAST_TESTS)) -m 'not ($(NOT_FAST))' --hypothesis-profile=quick -n auto -p no:schemathesis $(PYTEST_ARGS)
 
 .PHONY: coverage-core
 coverage-core: install  ## Test that every branch of what decides and of the domain is covered

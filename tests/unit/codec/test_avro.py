@@ -223,7 +223,7 @@ def test_union_of_several_types_is_read_but_not_written() -> None:
         compile_writer(schema_from_json(document))
 
 
-@settings(max_examples=200)
+@settings(max_examples=2 * settings().max_examples)
 @given(st.data())
 def test_we_and_fastavro_write_and_read_the_same(data: st.DataObject) -> None:
     """For any schema and value: one encoding, and it is read back as what was written."""
@@ -237,7 +237,7 @@ def test_we_and_fastavro_write_and_read_the_same(data: st.DataObject) -> None:
     assert compile_reader(schema_from_json(document))(bytes(out), 0) == (value, len(out))
 
 
-@settings(max_examples=200)
+@settings(max_examples=2 * settings().max_examples)
 @given(st.data())
 def test_mutilated_record_is_refused_or_is_another_valid_record(data: st.DataObject) -> None:
     """K10: after a flipped byte or a cut, nothing but ``Undecodable`` is ever raised."""

@@ -199,7 +199,7 @@ def test_schema_is_compatible_with_itself(document: Document) -> None:
     assert compare(document, document) == []
 
 
-@settings(max_examples=300)
+@settings(max_examples=3 * settings().max_examples)
 @given(st.data())
 def test_we_and_fastavro_agree_on_what_can_be_read(data: st.DataObject) -> None:
     """We claim a schema pair compatible exactly when fastavro reads values of every shape."""

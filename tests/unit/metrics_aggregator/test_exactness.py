@@ -95,7 +95,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.timeout(60)
-@settings(max_examples=100)
+@settings(max_examples=settings().max_examples)
 @given(logs(), lives)
 def test_windows_are_those_of_one_pass_over_the_log(log: Log, script: list[Life]) -> None:
     """Property: kills, redelivery and rewinding leave no trace in any window of any length."""
@@ -107,7 +107,7 @@ def test_windows_are_those_of_one_pass_over_the_log(log: Log, script: list[Life]
 
 
 @pytest.mark.timeout(60)
-@settings(max_examples=50)
+@settings(max_examples=settings().max_examples // 2)
 @given(logs(), lives)
 def test_nothing_is_left_in_the_table_but_what_is_needed(log: Log, script: list[Life]) -> None:
     """Property: after all that, the table holds what a run without crashes holds."""
