@@ -32,13 +32,14 @@ Publish = Callable[[ProviderHealth], None]
 class _Model:
     """What is known of one model of a provider."""
 
-    __slots__ = ("breaker", "line", "not_before_ms", "target")
+    __slots__ = ("breaker", "line", "not_before_ms", "paused_on", "target")
 
     def __init__(self, target: Target, most: int) -> None:
         self.target = target
         self.breaker = Breaker()
         self.line = Line(most)
         self.not_before_ms = 0.0
+        self.paused_on = "rate"
 
 
 class _Provider:
@@ -129,6 +130,8 @@ class Pass(AbstractContextManager["Pass"]):
         provider.buckets.settle(reserved=self._wish.tokens, used=tokens)
         if reply.pause_ms:
             model.not_before_ms = max(model.not_before_ms, now_ms + reply.pause_ms)
+            is_fault = bool(reason) and reason != "provider_rate_limited"
+            model.paused_on = "circuit" if is_fault else "rate"
         line = model.line
         before = line.limit.calls
         if reason in _LOAD_CODES:
@@ -203,7 +206,7 @@ class Gates:
             return Shut("circuit", shut_ms)
         pause_ms = max(0.0, model.not_before_ms - now_ms)
         if pause_ms > wish.patience_ms:
-            return Shut("rate", pause_ms)
+            return Shut(model.paused_on, pause_ms)
         rate_ms = provider.buckets.reserve(wish.tokens, now_ms=now_ms, patience_ms=wish.patience_ms)
         if rate_ms is None:
             return Shut("rate", provider.buckets.wait_ms(wish.tokens, now_ms=now_ms))

@@ -161,8 +161,8 @@ class Serving:
         if isinstance(step, GiveUp):
             await self._fail(targets[0], step.error, has_output=failed.has_output)
             return False
+        self._tools.budget.extra_call()  # before anything is awaited: others decide meanwhile
         await self._close_calls(targets[0])
-        self._tools.budget.extra_call()  # before the wait: others decide meanwhile
         if isinstance(step, Retry):
             return await self._pause(step)
         targets.pop(0)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
@@ -186,6 +187,14 @@ async def test_tokens_that_were_not_used_are_given_back() -> None:
         call.learn(GOOD)  # 30 tokens
     with await entered(gates, tokens=970):
         pass
+
+
+async def test_a_pause_that_a_failure_asks_for_is_no_rate_limit() -> None:
+    """Who comes meanwhile is told that the provider fails, not that too much was asked."""
+    gates = made()
+    failed = msgspec.structs.replace(BAD, pause_ms=5_000)
+    await called(gates, failed)
+    assert await shut(gates) == Shut("circuit", 5_000)
 
 
 async def test_the_pause_that_a_provider_asks_for_is_kept() -> None:
