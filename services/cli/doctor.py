@@ -7,7 +7,8 @@ from services.cli.invocation import DEFAULT_DATA, DataOption, invocation_of
 
 def doctor(context: typer.Context, *, data: DataOption = DEFAULT_DATA) -> None:
     """Check this machine and the running stack; say what is wrong and what to do about it."""
-    from services.cli.local_stack.health import Level, examine  # noqa: PLC0415  keeps --help quick
+    from services.cli.local_stack.findings import Level  # noqa: PLC0415  keeps --help quick
+    from services.cli.local_stack.health import examine  # noqa: PLC0415
 
     invocation = invocation_of(context)
     console = invocation.console

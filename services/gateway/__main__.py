@@ -6,12 +6,14 @@ import os
 import sys
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, suppress
+from pathlib import Path
 
 import uvloop
 from prometheus_client import CollectorRegistry, Gauge
 
 from services.gateway.app import GatewayApp, Routes
 from services.gateway.desk import Desk, InferenceMetrics
+from services.gateway.disk_guard import DiskGuard
 from services.gateway.front_door.door import FrontDoor
 from services.gateway.front_door.limits import FrontDoorLimits
 from services.gateway.front_door.server import ServerHooks, serve, stop_on_signals
@@ -22,6 +24,7 @@ from services.gateway.replies import Replies
 from services.gateway.routes import routes
 from services.gateway.settings import GatewaySettings
 from services.gateway.streams import Streams
+from services.shared.adapters.data_disk import DataDisk
 from services.shared.adapters.environment import (
     configuration_from_environment,
     process_environment,
@@ -109,7 +112,8 @@ async def _run(  # wiring, one statement a part
         health = _LogHealth()
         arrivals = follow(reader, _to_both(replies, streams))
         claims = ClaimLog(log, producer, clock=clock)
-        for work in (arrivals, watch(reader, health.note), claims.follow()):
+        disk = await _disk_guard(settings, registry)
+        for work in (arrivals, watch(reader, health.note), claims.follow(), *_looks(disk)):
             _keep_running(work, stack=stack, stop=stop)
         publisher = KafkaRequestPublisher(
             producer, secret=secret, clock=clock, on_outcome=health.note
@@ -134,11 +138,33 @@ async def _run(  # wiring, one statement a part
                 clock=clock,
                 metrics=IdempotencyMetrics(registry, keys_held=lambda: len(claims)),
             ),
+            disk=disk,
         )
-        health_api = HealthApi(registry=registry, checks={"kafka": lambda: health.why})
+        health_api = _health_api(registry, health, disk)
         table = routes(desk, models=configuration.models, finder=finder, health=health_api)
         _serve_own_probes(settings, registry, health_api)
         await _serve(settings, table, desk, health_api, registry=registry, stop=stop)
+
+
+async def _disk_guard(settings: GatewaySettings, registry: CollectorRegistry) -> DiskGuard | None:
+    if not settings.data:
+        return None
+    guard = DiskGuard(DataDisk(Path(settings.data)), registry=registry)
+    await guard.look()  # before the first request comes
+    return guard
+
+
+def _looks(disk: DiskGuard | None) -> list[Coroutine[None, None, None]]:
+    return [] if disk is None else [disk.watch()]
+
+
+def _health_api(registry: CollectorRegistry, log: _LogHealth, disk: DiskGuard | None) -> HealthApi:
+    checks: dict[str, Callable[[], str]] = {"kafka": lambda: log.why}
+    levels: dict[str, Callable[[], str]] = {}
+    if disk is not None:
+        checks["disk"] = lambda: disk.why_not_ready
+        levels["disk"] = lambda: disk.level.value
+    return HealthApi(registry=registry, checks=checks, levels=levels)
 
 
 def _keep_running(

@@ -4,6 +4,7 @@ from services.gateway.asgi import JSON, Request
 from services.gateway.claims import HEADER, idempotency_key
 from services.gateway.decide import authenticate
 from services.gateway.desk import MS_PER_S, Desk
+from services.gateway.disk_guard import DISK_FULL
 from services.shared.domain.admission.accept import (
     Acceptance,
     Caller,
@@ -48,6 +49,8 @@ async def accepted(
     key = authenticate(request.all_of(b"authorization"), desk.keys)
     if isinstance(key, PublicError):
         return key
+    if desk.disk is not None and desk.disk.is_full:
+        return DISK_FULL
     error = _media_error(request) or _key_error(request)
     if error is not None:
         return error

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from services.gateway.disk_guard import DiskGuard
 from services.gateway.idempotency import Idempotency
 from services.gateway.replies import Replies
 from services.gateway.streams import Streams
@@ -65,6 +66,7 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
         clock: The time.
         metrics: Where answers are counted.
         idempotency: What becomes of requests with an ``Idempotency-Key``.
+        disk: How full the disk of the data is; null = nobody looks.
     """
 
     publisher: RequestPublisher
@@ -78,3 +80,4 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock
     metrics: InferenceMetrics
     idempotency: Idempotency
+    disk: DiskGuard | None = None

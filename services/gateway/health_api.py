@@ -11,14 +11,20 @@ from services.shared.telemetry.metrics import exposition
 Checks = Mapping[str, Callable[[], str]]
 """Components by name; each says what is wrong with it, or nothing."""
 
+Levels = Mapping[str, Callable[[], str]]
+"""Components by name that have more to say than ``ok`` while nothing is wrong."""
+
 
 class HealthApi:
     """Looks, never asks: every check is a memory of what happened lately."""
 
-    def __init__(self, *, registry: CollectorRegistry, checks: Checks) -> None:
+    def __init__(
+        self, *, registry: CollectorRegistry, checks: Checks, levels: Levels | None = None
+    ) -> None:
         """Use the memory of the process."""
         self._registry = registry
         self._checks = checks
+        self._levels = levels or {}
         self._is_leaving = False
 
     def leave(self) -> None:
@@ -50,7 +56,9 @@ class HealthApi:
     async def health(self, _request: Request, send: Send) -> None:
         """Each component."""
         wrong = self._wrong()
-        components = {name: wrong.get(name, "ok") for name in (*self._checks, "server")}
+        levels = {name: level() for name, level in self._levels.items()}
+        well = dict.fromkeys((*self._checks, "server"), "ok")
+        components = well | levels | wrong
         document = {"status": "degraded" if wrong else "ok", "components": components}
         await send_whole(send, msgspec.json.encode(document), status=503 if wrong else 200)
 

@@ -83,9 +83,10 @@ async def test_the_disk_is_full(on_a_small_disk: Rig, rows: list[Row], options: 
         scenario(rig, "disk full", rows, options) as scene,
         scene.fault("disk full", is_total=True, lost="kafka", recovery_s=60) as harm,
     ):
+        pid = rig.pid("kafka")
         begun_s, share = time.time(), fill(folder, ratio=1.0)
         await eventually(lambda: scene.was_refused_since(begun_s), timeout_s=60)
         await asyncio.sleep(5)
         free(folder)
-        harm.evidence = f"{share:.0%} used"
-        await eventually(rig.is_ready, timeout_s=90)
+        await eventually(lambda: rig.stack.is_replaced("kafka", pid=pid), timeout_s=90)
+        harm.evidence = f"{share:.0%} used; kafka {pid} -> {rig.pid('kafka')}"

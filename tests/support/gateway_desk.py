@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from services.gateway.asgi import Request
 from services.gateway.desk import Desk, InferenceMetrics
+from services.gateway.disk_guard import DiskGuard
 from services.gateway.replies import Replies
 from services.gateway.streams import Streams
 from services.shared.codec.records import encode_record
@@ -282,7 +283,11 @@ def chat_request(
 
 
 def desk_of(
-    clock: FakeClock, publisher: FakePublisher, *, controls: FakeControls | None = None
+    clock: FakeClock,
+    publisher: FakePublisher,
+    *,
+    controls: FakeControls | None = None,
+    disk: DiskGuard | None = None,
 ) -> Desk:
     """A desk with a few keys and models, on an empty log."""
     cluster = MemoryCluster(clock, topics={Topic.RESULT_CHUNKS: REPLY_PARTITIONS})
@@ -302,6 +307,7 @@ def desk_of(
         idempotency=idempotency_of(
             book=FakeBook(clock), finder=FakeFinder(), publisher=publisher, clock=clock
         ),
+        disk=disk,
     )
 
 

@@ -4,20 +4,18 @@ import asyncio
 import os
 import platform
 import resource
-import shutil
 import sys
 from collections.abc import Iterator, Mapping
-from enum import StrEnum
 from pathlib import Path
 
-import msgspec
 import psutil
 
 from services.cli.errors import CommandError
 from services.cli.local_stack.configuration import USUAL_FILE
+from services.cli.local_stack.disks import cache_disk, data_disk
+from services.cli.local_stack.findings import Finding, Level
 from services.cli.local_stack.java import find_java
 from services.cli.local_stack.kafka_jars import (
-    cache_folder,
     damaged_jars,
     jars_folder,
     missing_jars,
@@ -38,33 +36,7 @@ from services.shared.domain.errors import InvalidConfiguration
 
 OLDEST_PYTHON = (3, 11)
 NEEDED_MEMORY_BYTES = 1_200_000_000
-NEEDED_DISK_BYTES = 500_000_000
-AMPLE_DISK_BYTES = 2_000_000_000
 NEEDED_OPEN_FILES = 4_096
-
-
-class Level(StrEnum):
-    """How bad a finding is."""
-
-    GOOD = "ok"
-    NOTE = "note"
-    BAD = "bad"
-
-
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """What one check found.
-
-    Attributes:
-        level: ``note`` = the stack runs all the same; ``bad`` = it does not, or not well.
-        subject: What was checked.
-        text: What was found.
-        remedy: What to do; empty = nothing.
-    """
-
-    level: Level
-    subject: str
-    text: str
-    remedy: str = ""
 
 
 def examine(*, data: Path, folder: Path, environ: Mapping[str, str]) -> list[Finding]:
@@ -82,7 +54,8 @@ def examine(*, data: Path, folder: Path, environ: Mapping[str, str]) -> list[Fin
         _java(environ),
         _redis(environ),
         _jars(environ),
-        *_disk(layout, environ),
+        data_disk(layout),
+        cache_disk(environ),
         _memory(is_running=is_running),
         _open_files(),
         *_ports(is_running=is_running),
@@ -158,19 +131,6 @@ def _jars(environ: Mapping[str, str]) -> Finding:
     return Finding(
         level=Level.GOOD, subject=subject, text=f"{len(pinned_jars())} files in {folder}"
     )
-
-
-def _disk(layout: Layout, environ: Mapping[str, str]) -> Iterator[Finding]:
-    for subject, folder in (("Data disk", layout.root), ("Cache disk", cache_folder(environ))):
-        there = next(path for path in (folder, *folder.parents) if path.exists())
-        free_bytes = shutil.disk_usage(there).free
-        level = Level.GOOD if free_bytes >= AMPLE_DISK_BYTES else Level.NOTE
-        yield Finding(
-            level=level if free_bytes >= NEEDED_DISK_BYTES else Level.BAD,
-            subject=subject,
-            text=f"{free_bytes / 1e9:.1f} GB free at {folder}",
-            remedy="" if level is Level.GOOD else "Make room: Kafka keeps a week of records.",
-        )
 
 
 def _memory(*, is_running: bool) -> Finding:

@@ -48,7 +48,7 @@ async def run(
     supervisor = Supervisor(plan, on_event=screen.event)
     meter = Meter(monotonic_s=time.monotonic)
     stop = _stop_on_signals(supervisor)
-    watching = [asyncio.create_task(_bound_logs(supervisor))]
+    watching = [asyncio.create_task(_bound_logs(supervisor, screen))]
     if follow_logs:
         watching += [
             asyncio.create_task(_follow_logs(supervisor, screen)),
@@ -121,10 +121,18 @@ async def _show_table(supervisor: Supervisor, meter: Meter, screen: Screen) -> N
         await asyncio.sleep(FOLLOW_EVERY_S)
 
 
-async def _bound_logs(supervisor: Supervisor) -> None:
+async def _bound_logs(supervisor: Supervisor, screen: Screen) -> None:
+    said = ""
     while True:
-        for path in supervisor.plan.layout.logs.glob("*.log"):
-            bound(path)
+        try:
+            for path in supervisor.plan.layout.logs.glob("*.log"):
+                bound(path)
+        except OSError as error:  # a full disk: there will be room again
+            if not said:
+                screen.event(f"Logs cannot be cut: {error.strerror}; trying again.")
+            said = str(error)
+        else:
+            said = ""
         await asyncio.sleep(BOUND_EVERY_S)
 
 

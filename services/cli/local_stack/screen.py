@@ -1,5 +1,6 @@
 """What a person sees of the running stack: events, log lines, and a table that stays below them."""
 
+import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -29,6 +30,7 @@ _STATE_STYLES = {
     ProcessState.STOPPING: "yellow",
 }
 _SUPERVISOR = "millrace"
+_NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT))
 
 
 class Screen:
@@ -87,11 +89,26 @@ class Screen:
     def table(self, rows: Sequence[Row]) -> None:
         """Show how the processes are now."""
         if self._live is not None and not self._is_aside:
-            self._live.update(status_table(rows), refresh=True)
+            with _on_a_full_disk_too():
+                self._live.update(status_table(rows), refresh=True)
 
     def _print(self, name: str, style: str, text: str) -> None:
         prefix = Text(f"{name:<{self._width}} | ", style=style)
-        self._console.print(prefix + Text(text), soft_wrap=True)
+        with _on_a_full_disk_too():
+            self._console.print(prefix + Text(text), soft_wrap=True)
+
+
+@contextmanager
+def _on_a_full_disk_too() -> Iterator[None]:
+    """Go on where what is shown goes to a file on a full disk: whoever speaks keeps things running.
+
+    The text stays in the stream's buffer, and is written with the next one that finds room.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
 
 
 def status_table(rows: Sequence[Row]) -> Table:

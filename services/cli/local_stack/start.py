@@ -9,6 +9,7 @@ from rich.console import Console
 
 from services.cli.demo import Demo, show
 from services.cli.local_stack.configuration import ChosenConfiguration, choose_configuration
+from services.cli.local_stack.disks import data_disk
 from services.cli.local_stack.environment import Surroundings
 from services.cli.local_stack.java import find_java
 from services.cli.local_stack.kafka import Broker, is_formatted
@@ -70,6 +71,7 @@ def run_stack(request: StartRequest, *, environ: Mapping[str, str], console: Con
     layout = Layout(request.data)
     with hold(layout):
         _end_orphans(layout, console)
+        _say_if_full(layout, console)
         reservations = Reservations()  # of ports; they end with this process
         plan, greeting = make_plan(
             request, environ=environ, reservations=reservations, console=console
@@ -186,6 +188,13 @@ def _end_orphans(layout: Layout, console: Console) -> None:
     if ended:
         names = ", ".join(ended)
         console.print(f"Ended what an earlier stack left running: {names}.", soft_wrap=True)
+
+
+def _say_if_full(layout: Layout, console: Console) -> None:
+    """Say before the start why the gateway may refuse requests after it."""
+    disk = data_disk(layout)
+    if disk.remedy:
+        console.print(f"{disk.subject}: {disk.text}. {disk.remedy}", soft_wrap=True)
 
 
 def _ports(

@@ -22,6 +22,7 @@ SAY_AFTER_S = 15.0
 STOP_GATEWAYS_S = 4.0
 STOP_SERVICES_S = 3.5
 STOP_STORES_S = 2.0
+WRITE_AGAIN_S = 1.0
 
 
 class Supervisor:
@@ -44,6 +45,7 @@ class Supervisor:
         self._beside = [self._managed(spec) for spec in plan.beside]
         self._needed = [self._redis, *self._on_path]
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._unwritten: asyncio.TimerHandle | None = None
 
     @property
     def processes(self) -> list[ManagedProcess]:
@@ -152,8 +154,27 @@ class Supervisor:
         self._write()
 
     def _write(self) -> None:
+        """Write down how everything is; where the disk refuses, again later.
+
+        Whoever keeps a process running comes through here, and must not end of a full disk: it is
+        what starts the broker again once there is room.
+        """
+        was_unwritten = self._unwritten is not None
+        if self._unwritten is not None:
+            self._unwritten.cancel()
+            self._unwritten = None
+        self.changed.set()
+        try:
+            write_json(self.plan.layout.state, self._stack())
+        except OSError as error:
+            loop = asyncio.get_running_loop()
+            self._unwritten = loop.call_later(WRITE_AGAIN_S, self._write)
+            if not was_unwritten:
+                self._on_event(f"{self.plan.layout.state} cannot be written: {error.strerror}")
+
+    def _stack(self) -> Stack:
         plan = self.plan
-        stack = Stack(
+        return Stack(
             state=self.state,
             pid=os.getpid(),
             data=str(plan.layout.root),
@@ -161,5 +182,3 @@ class Supervisor:
             addresses=plan.addresses,
             processes=self.records,
         )
-        write_json(plan.layout.state, stack)
-        self.changed.set()

@@ -118,7 +118,7 @@ def _owed(history: History) -> dict[str, tuple[str, ...]]:
         record = entry.record
         assert record is not None
         kind = _HIT_ROWS.get(record["cache"]["outcome"], "")
-        if kind and record["outcome"] == "completed":
+        if kind == "join" or (kind and record["outcome"] == "completed"):
             owed[f"{request_id}-{kind}"] = (kind,)
         for call in record["calls"] if not kind else ():
             owed.setdefault(f"{request_id}-{call['attempt']}", ("attempt", "unknown"))

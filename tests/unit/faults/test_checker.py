@@ -7,6 +7,7 @@ import pytest
 
 from tests.faults.checker.check import CHECKS, violations
 from tests.faults.checker.history import Event, Fault, Health, History, Lag
+from tests.faults.checker.payments import ledger_sum
 from tests.support.fault_history import (
     CANCELLED,
     HIT,
@@ -24,6 +25,7 @@ from tests.support.fault_history import (
     body,
     call,
     dead_letter,
+    entry,
     good,
     row,
     stream,
@@ -227,6 +229,16 @@ def test_a_good_history_passes() -> None:
 def test_a_second_equal_terminal_is_no_lie() -> None:
     """Delivery is at least once: the first terminal counts, others are let be."""
     assert violations(with_more("inference-results", 99, terminal(STREAMED))) == []
+
+
+@pytest.mark.parametrize("outcome", ["failed", "expired"])
+def test_a_join_that_came_to_nothing_has_its_row(outcome: str) -> None:
+    """Whoever joined is in the ledger also when the leader's error, or time, was the end of it."""
+    history = with_more("inference-results", 98, terminal("req_j", outcome=outcome, cache="joined"))
+    assert [str(v.subject) for v in ledger_sum(history)] == ["req_j-join"]
+    ledger = [*history.topics["usage-ledger"], entry("usage-ledger", 98, row("req_j", kind="join"))]
+    topics = {**history.topics, "usage-ledger": tuple(ledger)}
+    assert ledger_sum(msgspec.structs.replace(history, topics=topics)) == []
 
 
 def test_a_row_may_be_written_again() -> None:
