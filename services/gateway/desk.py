@@ -1,6 +1,6 @@
 """What answering takes: the way in, the answers, the configuration, the time, the counters."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -65,6 +65,7 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
         clock: The time.
         metrics: Where answers are counted.
         idempotency: What becomes of requests with an ``Idempotency-Key``.
+        pass_by: Told ``after_publish``: a request has been recorded, and its answer is awaited.
     """
 
     publisher: RequestPublisher
@@ -78,3 +79,4 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock
     metrics: InferenceMetrics
     idempotency: Idempotency
+    pass_by: Callable[[str], None]
