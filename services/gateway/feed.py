@@ -74,15 +74,9 @@ class Follower:
     )
 
     def __init__(
-        self,
-        waiter: Waiter,
-        request_id: str,
-        *,
-        from_ms: int,
-        is_leader: bool,
-        kept_since_ms: float,
+        self, waiter: Waiter, key: str, *, from_ms: int, is_leader: bool, kept_since_ms: float
     ) -> None:
-        self.key = request_id.encode()
+        self.key = key.encode()
         self.waiter = waiter
         self.from_ms = from_ms
         self.is_leader = is_leader
