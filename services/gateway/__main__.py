@@ -12,7 +12,7 @@ import uvloop
 from prometheus_client import CollectorRegistry, Gauge
 
 from services.gateway.app import GatewayApp, Routes
-from services.gateway.desk import Desk, InferenceMetrics
+from services.gateway.desk import MS_PER_S, Desk, InferenceMetrics
 from services.gateway.disk_guard import DiskGuard
 from services.gateway.front_door.door import FrontDoor
 from services.gateway.front_door.limits import FrontDoorLimits
@@ -48,6 +48,7 @@ from services.shared.stream.client import Producer, Reader, TopicPartition
 from services.shared.stream.collector import settle_garbage_collector
 from services.shared.stream.connecting import connected_producer, opened_replies, watch
 from services.shared.stream.control_publisher import KafkaControlPublisher
+from services.shared.stream.crash_points import crash_point
 from services.shared.stream.kafka_log import KafkaLog
 from services.shared.stream.publisher import KafkaRequestPublisher
 from services.shared.stream.record_finder import KafkaRecordFinder
@@ -106,7 +107,14 @@ async def _run(  # wiring, one statement a part
         if reader is None:
             return
         stack.push_async_callback(reader.stop)
-        streams = await _streams(log, producer, reader, own_partition=reply_partition)
+        streams = await _streams(
+            log,
+            producer,
+            reader,
+            own_partition=reply_partition,
+            clock=clock,
+            retention_ms=configuration.streams.retention_s * MS_PER_S,
+        )
         stack.push_async_callback(streams.close)
         replies = Replies(lead=streams.lead)
         health = _LogHealth()
@@ -139,6 +147,7 @@ async def _run(  # wiring, one statement a part
                 metrics=IdempotencyMetrics(registry, keys_held=lambda: len(claims)),
             ),
             disk=disk,
+            pass_by=crash_point,
         )
         health_api = _health_api(registry, health, disk)
         table = routes(desk, models=configuration.models, finder=finder, health=health_api)
@@ -183,8 +192,14 @@ def _to_both(replies: Replies, streams: Streams) -> Callable[[ChunkRecord], None
     return deliver
 
 
-async def _streams(
-    log: KafkaLog, producer: Producer, reader: Reader, *, own_partition: int
+async def _streams(  # noqa: PLR0913  # named, and all of one thing
+    log: KafkaLog,
+    producer: Producer,
+    reader: Reader,
+    *,
+    own_partition: int,
+    clock: Clock,
+    retention_ms: float,
 ) -> Streams:
     where = TopicPartition(Topic.RESULT_CHUNKS, own_partition)
     count = producer.partition_count(Topic.RESULT_CHUNKS)
@@ -192,6 +207,8 @@ async def _streams(
         KafkaChunkCursors(log, partition_count=count),
         own_partition=own_partition,
         live_from=await reader.position(where),
+        clock=clock,
+        retention_ms=retention_ms,
     )
 
 

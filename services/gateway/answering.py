@@ -4,13 +4,13 @@ import logging
 
 from services.gateway.asgi import Request, Send, rendered_headers, send_error, send_whole
 from services.gateway.claims import HEADER, REPLAYED_HEADER
+from services.gateway.decide import code_of
 from services.gateway.desk import CANCEL, CLIENT_GONE, MS_PER_S, Desk
 from services.gateway.event_stream import (
     GRACE_MS,
     HEADERS_WITHIN_S,
     LATE,
     EventStream,
-    code_of,
 )
 from services.gateway.front_door.exchange import ClientGone
 from services.gateway.waiter import Abandoned, Waiter
@@ -99,6 +99,7 @@ class Answering:
         except Unavailable:
             await self._refuse(_UNRECORDED)
             return
+        self._desk.pass_by("after_publish")
         await self._answer(waiter)
 
     async def _answer(self, waiter: Waiter) -> None:

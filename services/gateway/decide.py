@@ -76,6 +76,17 @@ def read_cursor(last_event_id: str, query: str) -> EventId | int | PublicError:
     return event_id_from_text(cursor) or BAD_CURSOR
 
 
+def code_of(chunk: ResultChunk) -> str:
+    """The code of the error that a chunk is, or nothing."""
+    if chunk.kind != ChunkKind.ERROR:
+        return ""
+    try:
+        code = msgspec.json.decode(chunk.payload)["error"]["code"]
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return "unknown"
+    return str(code)
+
+
 class View(msgspec.Struct):
     """What of a request's chunks has been taken for the answer.
 
@@ -112,7 +123,13 @@ class Gap(msgspec.Struct, frozen=True):
     """Chunks are missing: the stream cannot go on."""
 
 
-Verdict = Take | Pass | Rival | Gap
+class Bereft(msgspec.Struct, frozen=True):
+    """The request whose chunks were followed was ended for reasons of its own."""
+
+
+Verdict = Take | Pass | Rival | Gap | Bereft
+
+_OWN_ENDS = frozenset({"request_cancelled", "deadline_exceeded"})
 
 
 def accept(view: View, chunk: ResultChunk) -> Verdict:
@@ -144,6 +161,8 @@ def _accept_of_leader(view: View, chunk: ResultChunk) -> Verdict:
     if chunk.kind == ChunkKind.ERROR and view.run is None:
         view.has_leader_failed = True  # whoever joined is told otherwise what follows
         return Pass()
+    if code_of(chunk) in _OWN_ENDS:
+        return Bereft()
     return _accept_next(view, chunk)
 
 

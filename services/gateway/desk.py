@@ -1,6 +1,6 @@
 """What answering takes: the way in, the answers, the configuration, the time, the counters."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -67,6 +67,7 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
         metrics: Where answers are counted.
         idempotency: What becomes of requests with an ``Idempotency-Key``.
         disk: How full the disk of the data is; null = nobody looks.
+        pass_by: Told ``after_publish``: a request has been recorded, and its answer is awaited.
     """
 
     publisher: RequestPublisher
@@ -80,4 +81,5 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock
     metrics: InferenceMetrics
     idempotency: Idempotency
+    pass_by: Callable[[str], None]
     disk: DiskGuard | None = None

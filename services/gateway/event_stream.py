@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Mapping
 
-import msgspec
-
 from services.gateway.asgi import Send, rendered_headers
+from services.gateway.decide import code_of
 from services.gateway.sse import (
     DONE,
     KEEP_ALIVE,
@@ -132,14 +131,3 @@ class EventStream:
 
     async def _write(self, body: bytes, *, more: bool) -> None:
         await self._send({"type": "http.response.body", "body": body, "more_body": more})
-
-
-def code_of(chunk: ResultChunk) -> str:
-    """The code of the error that a chunk is, or nothing."""
-    if chunk.kind != ChunkKind.ERROR:
-        return ""
-    try:
-        code = msgspec.json.decode(chunk.payload)["error"]["code"]
-    except (msgspec.DecodeError, KeyError, TypeError):
-        return "unknown"
-    return str(code)

@@ -3,14 +3,13 @@
 from collections import Counter
 
 from services.gateway.asgi import Request, Send, rendered_headers, send_error, send_whole
-from services.gateway.decide import authenticate, read_cursor
+from services.gateway.decide import authenticate, code_of, read_cursor
 from services.gateway.desk import MS_PER_S, Desk
 from services.gateway.event_stream import (
     GRACE_MS,
     HEADERS_WITHIN_S,
     KEEP_ALIVE_S,
     EventStream,
-    code_of,
 )
 from services.gateway.front_door.exchange import ClientGone
 from services.gateway.own_requests import AWAY, UNKNOWN, OwnRequests

@@ -56,18 +56,31 @@ class Follower:
         waiter: Who gets its chunks.
         from_ms: When its first chunk may have been written at the earliest, unix ms.
         is_leader: Whether it is not the waiter's own request but the one that this one joined.
+        kept_since_ms: A stream that began before has expired, whatever is left of it, unix ms.
         position: Offset of the first record that is still to be given; -1 = not known yet.
         group: Where it stands; None = it gets nothing now.
         has_left: Nobody wants it any more.
     """
 
-    __slots__ = ("from_ms", "group", "has_left", "is_leader", "key", "position", "waiter")
+    __slots__ = (
+        "from_ms",
+        "group",
+        "has_left",
+        "is_leader",
+        "kept_since_ms",
+        "key",
+        "position",
+        "waiter",
+    )
 
-    def __init__(self, waiter: Waiter, request_id: str, *, from_ms: int, is_leader: bool) -> None:
-        self.key = request_id.encode()
+    def __init__(
+        self, waiter: Waiter, key: str, *, from_ms: int, is_leader: bool, kept_since_ms: float
+    ) -> None:
+        self.key = key.encode()
         self.waiter = waiter
         self.from_ms = from_ms
         self.is_leader = is_leader
+        self.kept_since_ms = kept_since_ms
         self.position = -1
         self.group: Followers | None = None
         self.has_left = False
@@ -85,6 +98,8 @@ class Follower:
         self.position = record.offset + 1
         if self.waiter.facts is None and not self.is_leader:
             self.waiter.know(facts_of(record.headers))
+            if record.timestamp < self.kept_since_ms:  # segments go later than their records may
+                self.waiter.expire()
         put_record(self.waiter, record)
 
 

@@ -261,7 +261,6 @@ REQUEST = _shape(
     "id",
     "object",
     "status",
-    "model",
     "accepted_at",
 )
 ERROR = _shape(

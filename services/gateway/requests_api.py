@@ -7,9 +7,21 @@ import msgspec
 from services.gateway.asgi import Request, Send, rendered_headers, send_error, send_whole
 from services.gateway.decide import authenticate
 from services.gateway.desk import ASKED, CANCEL, Desk
-from services.gateway.own_requests import AWAY, OwnRequests
+from services.gateway.event_stream import HEADERS_WITHIN_S
+from services.gateway.own_requests import AWAY, UNKNOWN, OwnRequests
+from services.gateway.waiter import Facts
 from services.shared.domain.errors import PublicError, Unavailable
 from services.shared.domain.events import CacheMissed, ControlRequested, InferenceFinished
+from services.shared.domain.ids import origin_from_request_id
+
+_JOINED = PublicError(
+    code="unsupported_value",
+    message=(
+        "The request shares the call of an identical one, or its end is just being written, so it "
+        "cannot be cancelled by itself. It ends when that call does."
+    ),
+    param="id",
+)
 
 
 class RequestsApi:
@@ -26,11 +38,11 @@ class RequestsApi:
         if isinstance(key, PublicError):
             await send_error(send, key, request_id=request.id)
             return
-        found = await self._own.find(request.parameters[0], key.tenant)
+        found = await self._find(request.parameters[0], key.tenant)
         if isinstance(found, PublicError):
             await send_error(send, found, request_id=request.id)
             return
-        await _send_state(send, found, request_id=request.id)
+        await _send_state(send, request.parameters[0], found, request_id=request.id)
 
     async def cancel(self, request: Request, send: Send) -> None:
         """End a running request; 202 says that it was asked to end, 200 that it had ended."""
@@ -38,14 +50,33 @@ class RequestsApi:
         if isinstance(key, PublicError):
             await send_error(send, key, request_id=request.id)
             return
-        found = await self._own.find(request.parameters[0], key.tenant)
+        found = await self._find(request.parameters[0], key.tenant)
         if isinstance(found, CacheMissed):
             found = await self._cancelled(found)
+        elif isinstance(found, Facts):
+            found = _JOINED
         if isinstance(found, PublicError):
             await send_error(send, found, request_id=request.id)
             return
         status = 202 if isinstance(found, CacheMissed) else 200
-        await _send_state(send, found, request_id=request.id, status=status)
+        await _send_state(send, request.parameters[0], found, request_id=request.id, status=status)
+
+    async def _find(
+        self, request_id: str, tenant: str
+    ) -> InferenceFinished | CacheMissed | Facts | PublicError:
+        """What the records say of a request, else what the first of its chunks says."""
+        found = await self._own.find(request_id, tenant)
+        streams = self._desk.streams
+        if found is not UNKNOWN or not streams.can_find(request_id):
+            return found
+        waiter = streams.attach(request_id)
+        try:
+            facts = await waiter.known(timeout_s=HEADERS_WITHIN_S)
+        except TimeoutError:
+            return AWAY
+        finally:
+            streams.detach(waiter)
+        return UNKNOWN if facts is None or facts.tenant != tenant else facts
 
     async def _cancelled(self, missed: CacheMissed) -> CacheMissed | PublicError:
         control = ControlRequested(
@@ -63,9 +94,20 @@ class RequestsApi:
 
 
 async def _send_state(
-    send: Send, found: InferenceFinished | CacheMissed, *, request_id: str, status: int = 200
+    send: Send,
+    asked_for: str,
+    found: InferenceFinished | CacheMissed | Facts,
+    *,
+    request_id: str,
+    status: int = 200,
 ) -> None:
-    state = described_running(found) if isinstance(found, CacheMissed) else described(found)
+    match found:
+        case CacheMissed():
+            state = described_running(found)
+        case Facts():
+            state = described_joined(asked_for, found)
+        case _:
+            state = described(found)
     headers = rendered_headers({"x-request-id": request_id})
     await send_whole(send, msgspec.json.encode(state), status=status, headers=headers)
 
@@ -79,6 +121,18 @@ def described_running(missed: CacheMissed) -> dict[str, Any]:
         "model": missed.request.model,
         "accepted_at": missed.request.accepted_at,
         "deadline_at": missed.request.deadline_at,
+    }
+
+
+def described_joined(request_id: str, facts: Facts) -> dict[str, Any]:
+    """A request that shares another one's call as JSON; its own record holds no more yet."""
+    origin = origin_from_request_id(request_id)
+    return {
+        "id": request_id,
+        "object": "millrace.request",
+        "status": "in_progress",
+        "accepted_at": 0 if origin is None else origin.accepted_at_ms,
+        "deadline_at": facts.deadline_at,
     }
 
 

@@ -6,6 +6,7 @@ from services.gateway.waiter import CUT, Waiter
 from services.shared.domain.errors import PublicError
 from services.shared.domain.ids import NO_REPLY, RequestOrigin, origin_from_request_id
 from services.shared.ports.chunk_cursors import ChunkCursors, ChunkRecord
+from services.shared.ports.clock import Clock
 
 CLOCK_SKEW_MS = 10_000
 """By how much a gateway's clock may be ahead of the broker's."""
@@ -26,16 +27,28 @@ def expired(request_id: str) -> PublicError:
 class Streams:
     """All requests that are followed in this process, whoever they were asked by."""
 
-    def __init__(self, log: ChunkCursors, *, own_partition: int, live_from: int) -> None:
+    def __init__(
+        self,
+        log: ChunkCursors,
+        *,
+        own_partition: int,
+        live_from: int,
+        clock: Clock,
+        retention_ms: float,
+    ) -> None:
         """Follow none.
 
         Args:
             log: Where chunks are.
             own_partition: The partition whose new records come by ``deliver``.
             live_from: The offset from which on they do.
+            clock: The time.
+            retention_ms: How long after its first chunk a stream can be attached to.
         """
         self._log = log
         self._own_partition = own_partition
+        self._clock = clock
+        self._retention_ms = retention_ms
         self._feeds = {own_partition: Feed(log, own_partition, live_from=live_from)}
         self._attached: dict[Waiter, Follower | None] = {}
         self._leaders: dict[Waiter, Follower] = {}
@@ -56,7 +69,8 @@ class Streams:
         Args:
             request_id: The request; one that ``can_find`` knows nothing of ends with an error.
             after: Leave out what came before this event. An event of another stream ends the
-                waiter with ``invalid_cursor``.
+                waiter with ``invalid_cursor``, a stream that began too long ago with
+                ``stream_expired``.
         """
         waiter = Waiter(lead=self.lead, after=after, if_gone=expired(request_id))
         self._attached[waiter] = self._follow(waiter, request_id, is_leader=False)
@@ -99,7 +113,13 @@ class Streams:
             waiter.end(CUT)
             return None
         from_ms = max(0, origin.accepted_at_ms - CLOCK_SKEW_MS)
-        follower = Follower(waiter, request_id, from_ms=from_ms, is_leader=is_leader)
+        follower = Follower(
+            waiter,
+            request_id,
+            from_ms=from_ms,
+            is_leader=is_leader,
+            kept_since_ms=self._clock.now_ms() - self._retention_ms,
+        )
         self._feed_of(origin.reply_partition).follow(follower)
         return follower
 

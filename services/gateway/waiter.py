@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from services.gateway.decide import Gap, Pass, Rival, Take, View, accept
+from services.gateway.decide import Bereft, Gap, Pass, Rival, Take, View, accept
 from services.gateway.sse import EventId
 from services.shared.domain.errors import PublicError, error_document
 from services.shared.domain.events import ChunkKind, ResultChunk
@@ -34,6 +34,10 @@ _OVERRUN = PublicError(
 _ORPHANED = PublicError(
     code="stream_interrupted",
     message="The process that was answering is gone; the answer is cut off. Ask again.",
+)
+_BEREFT = PublicError(
+    code="stream_interrupted",
+    message="The call whose answer this request shared was ended by another one. Ask again.",
 )
 _FOREIGN = PublicError(
     code="invalid_cursor",
@@ -206,6 +210,10 @@ class Waiter:
         self.facts = facts
         self._wake()
 
+    def expire(self) -> None:
+        """Attached: what was kept of the answer may not be shown any more."""
+        self.end(self._if_gone)
+
     def end(self, error: PublicError) -> None:
         """End the answer with an error of our own, unless it has ended."""
         if self._is_over:
@@ -318,6 +326,8 @@ class Waiter:
             case Rival():
                 self._has_rival = True
                 self._expect_end_soon()
+            case Bereft():
+                self.end(_BEREFT)
             case Gap():
                 self.end(self._if_gone if is_new else CUT)
             case Pass():

@@ -210,9 +210,12 @@ class Gates:
         rate_ms = provider.buckets.reserve(wish.tokens, now_ms=now_ms, patience_ms=wish.patience_ms)
         if rate_ms is None:
             return Shut("rate", provider.buckets.wait_ms(wish.tokens, now_ms=now_ms))
-        entry = await self._enter_in_turn(provider, model, wish, max(pause_ms, rate_ms))
-        if isinstance(entry, Shut):
-            provider.buckets.cancel(wish.tokens)
+        entry: Pass | Shut | None = None
+        try:
+            entry = await self._enter_in_turn(provider, model, wish, max(pause_ms, rate_ms))
+        finally:
+            if not isinstance(entry, Pass):  # shut, or cancelled while it waited
+                provider.buckets.cancel(wish.tokens)
         return entry
 
     def adopt(self, health: ProviderHealth) -> None:

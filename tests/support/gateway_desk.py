@@ -288,11 +288,14 @@ def desk_of(
     *,
     controls: FakeControls | None = None,
     disk: DiskGuard | None = None,
+    pass_by: Callable[[str], None] = lambda _place: None,
 ) -> Desk:
     """A desk with a few keys and models, on an empty log."""
     cluster = MemoryCluster(clock, topics={Topic.RESULT_CHUNKS: REPLY_PARTITIONS})
     log = KafkaChunkCursors(cluster.log(), partition_count=REPLY_PARTITIONS)
-    streams = Streams(log, own_partition=REPLY_PARTITION, live_from=0)
+    streams = Streams(
+        log, own_partition=REPLY_PARTITION, live_from=0, clock=clock, retention_ms=1_800_000
+    )
     return Desk(
         publisher=publisher,
         controls=controls or FakeControls(),
@@ -308,6 +311,7 @@ def desk_of(
             book=FakeBook(clock), finder=FakeFinder(), publisher=publisher, clock=clock
         ),
         disk=disk,
+        pass_by=pass_by,
     )
 
 

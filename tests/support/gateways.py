@@ -12,7 +12,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from services.gateway.app import GatewayApp
-from services.gateway.desk import Desk, InferenceMetrics
+from services.gateway.desk import MS_PER_S, Desk, InferenceMetrics
 from services.gateway.health_api import HealthApi
 from services.gateway.replies import Replies
 from services.gateway.routes import routes
@@ -70,8 +70,11 @@ class Gateway:
     desk: Desk
     streams: Streams
 
-    def __init__(self, cluster: MemoryCluster, *, partition: int) -> None:
+    def __init__(
+        self, cluster: MemoryCluster, *, partition: int, retention_s: float = 1_800.0
+    ) -> None:
         """Prepare one that reads its answers on a partition; ``start`` starts it."""
+        self._retention_ms = retention_s * MS_PER_S
         self._cluster = cluster
         self._clock: FakeClock = cluster.clock
         self._partition = partition
@@ -88,6 +91,8 @@ class Gateway:
             KafkaChunkCursors(self.log, partition_count=count),
             own_partition=self._partition,
             live_from=await self._reader.position(where),
+            clock=self._clock,
+            retention_ms=self._retention_ms,
         )
         replies = Replies(lead=self.streams.lead)
 
@@ -120,6 +125,7 @@ class Gateway:
                 clock=self._clock,
                 streams=self.streams,
             ),
+            pass_by=lambda _place: None,
         )
         table = routes(
             self.desk,

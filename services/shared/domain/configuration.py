@@ -18,6 +18,7 @@ MAX_WINDOW_MS = 10
 MAX_ATTEMPTS = 3
 MAX_BODY_BYTES = 4 * 1024 * 1024
 MAX_DEADLINE_S = 86_400
+MIN_STREAM_RETENTION_S = 60
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 CountOrZero = Annotated[int, msgspec.Meta(ge=0)]
@@ -275,6 +276,19 @@ class Limits(Section, frozen=True, kw_only=True):
     max_body_bytes: Annotated[int, msgspec.Meta(ge=1024, le=MAX_BODY_BYTES)] = MAX_BODY_BYTES
 
 
+class Streams(Section, frozen=True, kw_only=True):
+    """Streams that are read again.
+
+    Attributes:
+        retention_s: How long after its first output a stream can be attached to. Not longer than
+            ``result-chunks`` keeps its records.
+    """
+
+    retention_s: Annotated[float, msgspec.Meta(ge=MIN_STREAM_RETENTION_S, le=MAX_DEADLINE_S)] = (
+        1_800.0
+    )
+
+
 class BatchWindow(Section, frozen=True, kw_only=True):
     """When a window of requests closes: whichever comes first.
 
@@ -334,6 +348,7 @@ class Configuration(Section, frozen=True, kw_only=True):
         kafka_producers: What requests get that came by Kafka alone.
         cache: The response cache.
         limits: What a request may ask for.
+        streams: Streams that are read again.
         batcher: Windows of the batcher.
         retries: Calls repeated after an error.
         prices: Prices by ``provider/model``, where the catalog has none or another; a final ``*``
@@ -346,6 +361,7 @@ class Configuration(Section, frozen=True, kw_only=True):
     kafka_producers: KafkaProducers = KafkaProducers()
     cache: Cache = Cache()
     limits: Limits = Limits()
+    streams: Streams = Streams()
     batcher: Batcher = Batcher()
     retries: Retries = Retries()
     prices: dict[str, PriceOverride] = {}

@@ -135,6 +135,18 @@ async def test_a_gateway_that_starts_anew_knows_the_key(twins: Twins, *, stream:
     assert twins.accepted == 1
 
 
+async def test_a_key_outlives_the_time_for_which_streams_can_be_read_again(twins: Twins) -> None:
+    """The answer comes from the terminal then, though its chunks are still in the log."""
+    brief = await Gateway(twins.pipeline.cluster, partition=7, retention_s=60).start()
+    twins.gateways = [*twins.gateways, brief]
+    first = await twins.post(stream=True).answered()
+    await twins.pipeline.advance(61)
+    late = await twins.post(gateway=len(twins.gateways) - 1, stream=True).answered()
+    assert late.headers["x-request-id"] == first.headers["x-request-id"]
+    assert (late.status, text_of(late.body)) == (200, text_of(first.body))
+    assert twins.accepted == 1
+
+
 async def test_a_key_is_of_one_tenant_and_one_request(twins: Twins) -> None:
     """Another body is refused while the first runs and after; another tenant is another request."""
     first = twins.post()

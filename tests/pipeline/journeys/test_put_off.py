@@ -8,8 +8,14 @@ from services.model_caller.breaker import CONSECUTIVE, PAUSE_MS
 from services.model_caller.put_off import DELAYS_MS
 from services.shared.codec.headers import RETRY_TURNS, turns_from
 from services.shared.codec.records import decode_record
-from services.shared.domain.events import CircuitState, InferenceRequested, ProviderHealth
+from services.shared.domain.events import (
+    CircuitState,
+    ControlRequested,
+    InferenceRequested,
+    ProviderHealth,
+)
 from services.shared.domain.topics import RETRY_TOPICS, Topic
+from tests.pipeline.journeys.test_redelivery import deliver_again
 from tests.pipeline.journeys.travel import Travel, check_hops, message_of
 from tests.support.pipeline import Pipeline, running_pipeline
 from tests.support.scripted_provider import Asked, Script, ScriptedProvider, answered, refused
@@ -91,6 +97,70 @@ async def test_background_work_waits_and_is_served(pipeline: Pipeline) -> None:
     assert [call.attempt for call in end.calls] == [1]
     check_hops(end, ["gateway", "cache-lookup", "router", "batcher", "model-caller"])
     assert end.hops[-1].topic == RETRY_TOPICS[0]
+
+
+async def test_a_user_who_was_refused_is_not_called_for_later(pipeline: Pipeline) -> None:
+    """The refusal stands in the attempt log, whoever reads the record again, and when."""
+    travel, failing = await broken(pipeline)
+    request = travel.request(1, model="only")
+    await travel.ask(request)
+    calls = len(failing.provider.asked)
+    failing.is_healed = True
+    tell(pipeline, CircuitState.CLOSED)
+    assert deliver_again(pipeline, Topic.REQUEST_BATCHES_P0)
+    await pipeline.run_until_quiet()
+    (caller,) = [it for it in pipeline.processes if it.stage.service == "model-caller"]
+    await caller.stop()
+    await pipeline.start(travel.stages.model_caller)
+    assert deliver_again(pipeline, Topic.REQUEST_BATCHES_P0)
+    await pipeline.run_until_quiet()
+    assert len(failing.provider.asked) == calls
+    ends = {
+        it.error.code for it in travel.ends() if it.request_id == request.request_id and it.error
+    }
+    assert ends == {"provider_unavailable"}
+    await travel.ask(travel.request(2, model="only"))
+    assert len(failing.provider.asked) == calls + 1
+
+
+async def test_background_work_that_comes_again_is_served_once(pipeline: Pipeline) -> None:
+    """By whichever of its records is due first, though each was put off by itself."""
+    travel, failing = await broken(pipeline)
+    calls = len(failing.provider.asked)
+    request = hour(travel, 1)
+    await travel.ask(request)
+    failing.is_healed = True
+    assert deliver_again(pipeline, Topic.REQUEST_BATCHES_P2)
+    await pipeline.advance(DELAYS_MS[0] / 1000 + 1)
+    await pipeline.run_until_quiet()
+    assert len(pipeline.cluster.records(RETRY_TOPICS[0])) == 2
+    assert deliver_again(pipeline, Topic.REQUEST_BATCHES_P2)
+    await pipeline.run_until_quiet()
+    assert message_of(travel.end_of(request.request_id)) == "Deep."
+    assert len({it.response for it in travel.ends() if it.request_id == request.request_id}) == 1
+    assert len(failing.provider.asked) == calls + 1
+
+
+async def test_background_work_is_cancelled_while_it_waits_its_turn(pipeline: Pipeline) -> None:
+    """It ends when its turn comes, without a call."""
+    travel, failing = await broken(pipeline)
+    calls = len(failing.provider.asked)
+    request = hour(travel, 1)
+    await travel.ask(request)
+    wish = ControlRequested(
+        action="cancel",
+        request_id=request.request_id,
+        tenant=request.tenant,
+        at=int(pipeline.clock.now_ms()),
+        reason="asked",
+    )
+    pipeline.pipe_input(Topic.CONTROL, wish)
+    failing.is_healed = True
+    await pipeline.advance(DELAYS_MS[0] / 1000 + 1)
+    await pipeline.run_until_quiet()
+    end = travel.end_of(request.request_id)
+    assert (end.outcome, end.calls) == ("cancelled", ())
+    assert len(failing.provider.asked) == calls
 
 
 def tell(pipeline: Pipeline, state: CircuitState, *, for_ms: int = 0) -> None:

@@ -245,6 +245,14 @@ def test_numbers_may_be_grouped() -> None:
     assert (limits.request_timeout_s, limits.max_deadline_s) == (10.0, 10.5)
 
 
+@pytest.mark.parametrize(("written", "mistakes"), [("59.9", 1), ("60", 0), ("1800", 0), ("1e6", 1)])
+def test_streams_are_kept_for_a_minute_at_least(written: str, mistakes: int) -> None:
+    """A client that was cut off has the time to come back."""
+    read = configuration_from_yaml(GOOD + f"streams: {{retention_s: {written}}}\n", name="m.yaml")
+    assert len(read.mistakes) == mistakes
+    assert all("streams.retention_s" in it for it in read.mistakes)
+
+
 def test_a_section_without_content_means_its_defaults() -> None:
     """A section whose lines are all commented out is as if left out."""
     read = configuration_from_yaml(GOOD + "cache:\nkeys:\n", name="m.yaml")

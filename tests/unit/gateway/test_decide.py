@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from services.gateway.decide import (
     BAD_CURSOR,
     INVALID_KEY,
+    Bereft,
     Gap,
     Pass,
     Rival,
@@ -19,6 +21,7 @@ from services.gateway.decide import (
     read_cursor,
 )
 from services.gateway.sse import EventId
+from services.shared.domain.errors import PublicError, error_document
 from services.shared.domain.events import ChunkKind, ResultChunk
 from tests.support.gateway_desk import (
     KEY,
@@ -87,7 +90,7 @@ def taken(chunks: list[ResultChunk]) -> list[ResultChunk]:
                         return
                 case Gap():
                     return
-                case Rival() | Pass():
+                case Rival() | Pass() | Bereft():
                     pass
 
     return list(take())
@@ -145,6 +148,20 @@ def test_an_error_after_the_leaders_output_ends_a_joiner(*, is_own: bool) -> Non
     accept(view, of_leader(0))
     error = chunk(0, ChunkKind.ERROR) if is_own else of_leader(1, ChunkKind.ERROR)
     assert accept(view, error) == Take(is_last=True)
+
+
+@pytest.mark.parametrize("code", ["request_cancelled", "deadline_exceeded"])
+def test_a_leader_ended_for_its_own_reasons_leaves_its_joiner_bereft(code: str) -> None:
+    """The joiner was neither cancelled nor late, and is not told that it was."""
+    payload = error_document(PublicError(code=code, message="No."))
+    end = chunk(1, ChunkKind.ERROR, request_id=LEADER, payload=payload)
+    view = View()
+    accept(view, joined())
+    accept(view, of_leader(0))
+    assert accept(view, end) == Bereft()
+    own = View()
+    accept(own, chunk(0))
+    assert accept(own, msgspec.structs.replace(end, request_id="")) == Take(is_last=True)
 
 
 def test_a_leader_that_fails_before_its_output_leaves_the_joiner_to_itself() -> None:

@@ -10,13 +10,16 @@ from services.gateway.event_stream import GRACE_MS, HEADERS_WITHIN_S, KEEP_ALIVE
 from services.gateway.front_door.exchange import ClientGone
 from services.shared.codec.headers import REQUEST_ID, TENANT
 from services.shared.codec.records import encode_record
+from services.shared.domain.configuration import MIN_STREAM_RETENTION_S
 from services.shared.domain.events import ChunkKind
 from services.shared.domain.ids import NO_REPLY
 from services.shared.domain.topics import Topic
 from tests.support.example_events import finished, missed, requested
+from tests.support.fake_clock import FakeClock, run_on_fake_time
 from tests.support.gateway_desk import KEY, OTHER_KEY, STRANGER_KEY, FakeExchange
-from tests.support.gateways import data_lines, ids
-from tests.unit.gateway.test_streams import Rig, rigged
+from tests.support.gateways import Chunks, Gateway, data_lines, ids
+from tests.support.memory_log import MemoryCluster
+from tests.unit.gateway.test_streams import OWN, PARTITIONS, Rig, rigged
 
 ERROR = b'{"error":{"message":"No.","type":"x","param":null,"code":"provider_error"}}'
 
@@ -191,6 +194,35 @@ async def test_what_has_no_chunks_is_told_by_its_records(rig: Rig) -> None:
         assert (sent.status, sent.error["code"]) == (404, "not_found")
 
 
+def test_a_stream_expires_when_its_first_chunk_is_older_than_the_retention() -> None:
+    """To the millisecond, though the log still has it all; whoever reads already reads on."""
+
+    async def run(clock: FakeClock) -> None:
+        cluster = MemoryCluster(clock, topics=PARTITIONS)
+        gateway = await Gateway(cluster, partition=OWN, retention_s=MIN_STREAM_RETENTION_S).start()
+        chunks = Chunks(cluster)
+        rig = Rig(clock)
+        ended, running = rig.request_id(), rig.request_id()
+        chunks.whole(ended)
+        chunks.write(running, 0)
+        await asyncio.sleep(MIN_STREAM_RETENTION_S - 0.001)
+        assert (await gateway.events(ended)).status == 200
+        reading = gateway.ask(f"/v1/requests/{running}/events")
+        await reading.sent.has_parts()
+        await asyncio.sleep(0.002)
+        for request_id in (ended, running):
+            for headers in ({}, {"last-event-id": "2"}, {"last-event-id": "0:5:0"}):
+                gone = await gateway.events(request_id, headers=headers)
+                assert (gone.status, gone.error["code"]) == (410, "stream_expired")
+                assert gone.headers["location"] == f"/v1/requests/{request_id}"
+            assert (await gateway.events(request_id, key=OTHER_KEY)).status == 404
+        chunks.write(running, 1, ChunkKind.END)
+        assert data_lines((await reading.answered()).body)[-1] == b"data: [DONE]"
+        await gateway.stop()
+
+    run_on_fake_time(run)
+
+
 @rigged
 async def test_chunks_that_come_just_after_the_end_are_waited_for(rig: Rig) -> None:
     """The terminal record may be seen before the chunks that lie before it in time."""
@@ -265,4 +297,31 @@ async def test_a_client_that_leaves_while_it_is_written_to_leaves_nothing_behind
     rig.chunks.whole(request_id)
     await rig.gateway.ask(f"/v1/requests/{request_id}/events", key=KEY, send=send).answered()
     assert counted(rig, 499, "client_gone") == 1
+    assert rig.gateway.streams.count == 0
+
+
+@rigged
+async def test_a_joiner_under_way_has_a_state_and_cannot_be_cancelled_by_itself(rig: Rig) -> None:
+    """It has no record of its own but the chunk that says so; to others it never was."""
+    joiner = rig.request_id()
+    accepted_at = int(rig.cluster.clock.now_ms())
+    rig.chunks.join(joiner, rig.request_id())
+    state = await rig.gateway.ask(f"/v1/requests/{joiner}").answered()
+    assert state.status == 200
+    assert state.document == {
+        "id": joiner,
+        "object": "millrace.request",
+        "status": "in_progress",
+        "accepted_at": accepted_at,
+        "deadline_at": accepted_at + 60_000,
+    }
+    for path, method in (
+        (f"/v1/requests/{joiner}", "GET"),
+        (f"/v1/requests/{joiner}/cancel", "POST"),
+    ):
+        other = await rig.gateway.ask(path, method=method, key=OTHER_KEY).answered()
+        assert (other.status, other.error["code"]) == (404, "not_found")
+    refused = await rig.gateway.ask(f"/v1/requests/{joiner}/cancel", method="POST").answered()
+    assert (refused.status, refused.error["code"]) == (400, "unsupported_value")
+    assert rig.cluster.records(Topic.CONTROL) == []
     assert rig.gateway.streams.count == 0

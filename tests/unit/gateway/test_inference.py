@@ -429,3 +429,25 @@ async def test_what_nobody_waits_for_is_cancelled_where_its_key_says_so(*, is_aw
         await talking.end()
         asked = [(it.request_id, it.tenant, it.reason) for it in talking.controls.published]
         assert asked == ([] if is_away else [(REQUEST_ID, "acme", "client_gone")])
+
+
+@on_fake_time
+async def test_the_place_after_a_request_is_recorded_is_passed_once_it_is() -> None:
+    """Whoever dies there has promised nothing to its client, and lost nothing."""
+    passed: list[tuple[str, int]] = []
+    publisher = FakePublisher()
+    desk = desk_of(
+        clock_of_loop(),
+        publisher,
+        pass_by=lambda place: passed.append((place, len(publisher.published))),
+    )
+    handle = inference(Operation.CHAT, desk)
+    publisher.is_away = True
+    await handle(chat_request(), Sent())
+    publisher.is_away = False
+    asked = asyncio.ensure_future(handle(chat_request(), Sent()))
+    await settled()
+    assert passed == [("after_publish", 1)]
+    asked.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await asked

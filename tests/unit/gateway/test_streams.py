@@ -14,7 +14,7 @@ from services.gateway.waiter import (
     Exhausted,
     Waiter,
 )
-from services.shared.domain.errors import PublicError
+from services.shared.domain.errors import PublicError, error_document
 from services.shared.domain.events import ChunkKind, ResultChunk
 from services.shared.domain.ids import NO_REPLY, RANDOM_BYTES, new_request_id
 from services.shared.domain.topics import Topic
@@ -287,6 +287,21 @@ async def test_a_stream_without_its_first_chunks_has_expired(rig: Rig) -> None:
         ended = await waiter.next(timeout_s=60)
         assert (code(ended), ended.status) == ("stream_expired", 410)
         assert f"/v1/requests/{request_id}" in ended.payload.decode()
+
+
+@rigged
+async def test_a_joiner_is_not_told_that_it_was_cancelled_when_its_leader_was(rig: Rig) -> None:
+    """Its stream was cut off, for whoever reads it when."""
+    leader, joiner = rig.request_id(), rig.request_id()
+    cancelled = error_document(PublicError(code="request_cancelled", message="Ended."))
+    live = rig.attach(joiner)
+    rig.chunks.join(joiner, leader)
+    rig.chunks.write(leader, 0)
+    rig.chunks.write(leader, 1, ChunkKind.ERROR, payload=cancelled)
+    for waiter in (live, rig.attach(joiner)):
+        first, ended = await taken(waiter)
+        assert (first.request_id, code(ended)) == (leader, "stream_interrupted")
+    assert [code(it) for it in (await taken(rig.attach(leader)))[1:]] == ["request_cancelled"]
 
 
 @rigged

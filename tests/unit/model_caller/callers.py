@@ -20,7 +20,9 @@ from services.model_caller.tools import Tools
 from services.shared.domain.configuration import OnUnknown, Retries, Timeouts
 from services.shared.domain.emit import Emit
 from services.shared.domain.events import (
+    ControlRequested,
     InferenceFinished,
+    InferenceRequested,
     ModelCallAttempt,
     RequestBatch,
     RequestRouted,
@@ -129,6 +131,13 @@ class Caller:
             pass_by=lambda _place: None,
         )
         self.processor = ModelCallerProcessor(tools)
+
+    def cancel(self, request: InferenceRequested) -> None:
+        """Hear that a request is to be cancelled."""
+        control = ControlRequested(
+            action="cancel", request_id=request.request_id, tenant=request.tenant, at=0, reason=""
+        )
+        self.cancels.hear(control)
 
     async def serve(self, event: RequestBatch) -> "Served":
         """Serve a batch to its end."""

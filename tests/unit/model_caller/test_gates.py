@@ -178,6 +178,25 @@ async def test_a_call_waits_for_the_rate_up_to_a_second() -> None:
         pass
 
 
+@pytest.mark.parametrize("limits", [{"requests_per_minute": 60}, {"tokens_per_minute": 600}])
+async def test_a_call_cancelled_while_it_waits_gives_its_place_back(limits: dict[str, Any]) -> None:
+    """The next one waits only as long as it would have without it."""
+    gates = made(**limits)
+    clock = clock_of_loop()
+    for _ in range(5):
+        with await entered(gates):
+            pass
+    waiting = asyncio.create_task(gates.enter(A, wish()))
+    await asyncio.sleep(0.5)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    began_s = clock.monotonic_s()
+    with await entered(gates):
+        pass
+    assert clock.monotonic_s() - began_s == pytest.approx(0.5)
+
+
 async def test_tokens_that_were_not_used_are_given_back() -> None:
     """What counts is what the provider reports."""
     gates = made(tokens_per_minute=12_000)  # holds 1,000
