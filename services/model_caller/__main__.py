@@ -67,6 +67,10 @@ class _Watcher:
         """See ``AssignmentWatcher``."""
         await self._journal.release(frozenset((it.topic, it.partition) for it in partitions))
 
+    async def at_rest(self) -> None:
+        """See ``AssignmentWatcher``."""
+        await self._journal.at_rest()
+
 
 @asynccontextmanager
 async def connected(  # noqa: PLR0913  # named, and wired in one place
@@ -178,7 +182,15 @@ async def _connect(
 def main() -> None:
     """Run the service."""
     settings = settings_from_environment(ModelCallerSettings, process_environment())
-    stage = Stage(service=SERVICE, topics=CONSUMES, delayed=DELAYED, build=_build, limits=_SLOTS)
+    stage = Stage(
+        service=SERVICE,
+        topics=CONSUMES,
+        delayed=DELAYED,
+        build=_build,
+        limits=_SLOTS,
+        drain_s=settings.drain_s,
+        leaves_first=True,
+    )
     run_stage(stage, settings, clock=SystemClock())
 
 

@@ -229,11 +229,7 @@ class Journal:
             Unavailable: The log does not answer. Retriable.
         """
         if request_id in self._serving:
-            self._waiting += 1
-            try:
-                await self._ended.wait()
-            finally:
-                self._waiting -= 1
+            await self._one_ended()
             return
         self._parked[partition] += 1
         try:
@@ -242,6 +238,18 @@ class Journal:
             await asyncio.shield(self._round)
         finally:
             self._parked[partition] -= 1
+
+    async def at_rest(self) -> None:
+        """Return once this process serves nothing."""
+        while self._serving:
+            await self._one_ended()
+
+    async def _one_ended(self) -> None:
+        self._waiting += 1
+        try:
+            await self._ended.wait()
+        finally:
+            self._waiting -= 1
 
     async def _look(self) -> None:
         await asyncio.sleep(_LOOK_AGAIN_S)

@@ -130,6 +130,11 @@ class MemoryConsumer:
         """Records not yet handed out."""
         return {w: view.log.stable_end - view.position for w, view in self._views.items()}
 
+    async def leave(self) -> None:
+        """Leave for good."""
+        self.instance_id = None
+        await self.stop()
+
     async def stop(self) -> None:
         """Leave."""
         if self._heart is not None:

@@ -181,6 +181,10 @@ class PrefixedConsumer:
         """Records not yet handed out."""
         return {self._prefix.inside(where): lag for where, lag in self.kafka.lag().items()}
 
+    async def leave(self) -> None:
+        """Leave for good."""
+        await self.kafka.leave()
+
     async def stop(self) -> None:
         """Leave."""
         await self.kafka.stop()

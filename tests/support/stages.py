@@ -216,7 +216,14 @@ class Stages:
             ) as caller:
                 yield ModelCallerProcessor(caller).process
 
-        return Stage(service="model-caller", topics=BATCH_TOPICS, delayed=RETRY_TOPICS, build=build)
+        return Stage(
+            service="model-caller",
+            topics=BATCH_TOPICS,
+            delayed=RETRY_TOPICS,
+            build=build,
+            drain_s=600.0,
+            leaves_first=True,
+        )
 
     @property
     def cache_writer(self) -> Stage:

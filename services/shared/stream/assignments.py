@@ -22,3 +22,10 @@ class AssignmentWatcher(Protocol):
     async def revoked(self, partitions: frozenset[TopicPartition]) -> None:
         """These partitions go to others as soon as this returns: in much less than a session."""
         ...
+
+    async def at_rest(self) -> None:
+        """Return once nothing is under way that only this process can end.
+
+        It is asked at shutdown, when all partitions have gone: what is open besides, others do.
+        """
+        ...

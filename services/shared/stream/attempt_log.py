@@ -41,6 +41,8 @@ class AttemptLogReader:
         Raises:
             Unavailable: The log does not answer. Retriable.
         """
+        if not positions:  # a reader of nothing would wait for ever, with the turn in hand
+            return
         async with self._turn:
             oldest_ms = await self._oldest(positions)
             starts: dict[int, FromTime | FromOffset] = {}

@@ -113,6 +113,10 @@ class Consumer(Protocol):
         """Records not yet handed out, by partition, as far as the last fetch knows."""
         ...
 
+    async def leave(self) -> None:
+        """Leave for good, a static member too: others get its partitions. Never waits for long."""
+        ...
+
     async def stop(self) -> None:
         """Leave (a static member keeps its place for a session timeout). Never waits for long."""
         ...

@@ -228,6 +228,15 @@ class KafkaConsumer:
                 lags[where] = max(0, end - position)
         return lags
 
+    async def leave(self) -> None:
+        """Leave for good: only members without a name say goodbye as they stop."""
+        coordinator: Any = getattr(self._started, "_coordinator", None)
+        if coordinator is not None:
+            coordinator._group_instance_id = None  # noqa: SLF001  # no other way
+        await self.stop()
+        if coordinator is not None and coordinator._heartbeat_task is not None:  # noqa: SLF001
+            coordinator._heartbeat_task.cancel()  # noqa: SLF001  # the end was cut short
+
     async def stop(self) -> None:
         """Leave; a static member keeps its place for a session timeout."""
         consumer, self._started = self._started, None

@@ -91,6 +91,8 @@ class ConsumerLoop(Generic[E]):
         self._not_due = NotDue() if source.is_delayed else None
         self._accused: Place | None = None
         self._stopping = asyncio.Event()
+        self._is_leaving = False
+        self._committing: asyncio.Task[None] | None = None
         self._interruptible: asyncio.Task[Any] | None = None
 
     # -- life ------------------------------------------------------------------------------------
@@ -111,7 +113,7 @@ class ConsumerLoop(Generic[E]):
         Raises:
             MustStop: This process may not go on.
         """
-        self._inbox.background.start(self._commit_regularly())
+        self._committing = self._inbox.background.start(self._commit_regularly())
         while not self._stopping.is_set():
             await self._turn()
 
@@ -120,6 +122,21 @@ class ConsumerLoop(Generic[E]):
         self._stopping.set()
         if self._interruptible is not None:
             self._interruptible.cancel()
+
+    async def leave(self, before: Callable[[], None]) -> None:
+        """Give the partitions to others, now that ``run`` has returned; open records go on.
+
+        What was finished is committed; what finishes later is delivered again, to somebody else.
+
+        Args:
+            before: Called when all is ready, just before the group is left.
+        """
+        self._is_leaving = True
+        if self._committing is not None:
+            self._committing.cancel()
+        await self._on_revoked(self.consumer.assignment())
+        before()
+        await self.consumer.leave()
 
     async def drained(self) -> None:
         """Return once all open records are finished."""
@@ -317,6 +334,8 @@ class ConsumerLoop(Generic[E]):
     # -- partitions ------------------------------------------------------------------------------
 
     async def _on_assigned(self, positions: Mapping[TopicPartition, int]) -> None:
+        if self._is_leaving:
+            return  # they stay paused
         watcher = self._watcher
         self._partitions.resume_at(positions, is_prepared=watcher is None)
         if watcher is not None:

@@ -59,6 +59,15 @@ class Fence:
         """Writes depend on this membership from now on."""
         self._members.append(member)
 
+    def forget(self, member: Membership) -> None:
+        """Writes depend on it no more: it is about to be given up on purpose.
+
+        Raises:
+            MustStop: It was lost before. Not retriable.
+        """
+        self._check()
+        self._members.remove(member)
+
     def shut(self, why: MustStop) -> None:
         """Let nothing through any more."""
         if self._broken is None:

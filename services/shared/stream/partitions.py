@@ -64,6 +64,8 @@ class Partitions:
     def apply_pauses(self) -> None:
         """Pause what must be paused and nothing else."""
         owned = self._consumer.assignment()
+        if not owned:
+            return
         held_back = self._far | self._unprepared | self.not_due
         paused = owned if self.is_held else owned & held_back
         self._consumer.pause(paused)

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -176,14 +176,25 @@ class Runtime:
 
     async def _drained(self, runs: Sequence["asyncio.Task[None]"]) -> None:
         await asyncio.gather(*runs)
+        if self._stage.leaves_first and self.stopping.is_set():
+            await asyncio.gather(*(self._leave_first(loop) for loop in self._loops))
+            if self._watcher is not None:
+                await self._watcher.at_rest()
+                await _within(_LEAVE_S, self._emptied())
+                return
+        await self._emptied()
+
+    async def _emptied(self) -> None:
         for loop in self._loops:
             await loop.drained()
 
+    async def _leave_first(self, loop: ConsumerLoop[Any]) -> None:
+        """Leave a group while its records are in work: leaving is not losing."""
+        await loop.leave(lambda: self._fence.forget(loop.consumer.membership))
+
     async def _leave(self) -> None:
         """Commit and leave the groups, in bounded time: a broker may be away."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_LEAVE_S):
-                await asyncio.gather(*(loop.stop() for loop in self._loops))
+        await _within(_LEAVE_S, asyncio.gather(*(loop.stop() for loop in self._loops)))
 
     async def _tick(self) -> None:
         while True:
@@ -233,6 +244,13 @@ async def _first_of(*awaited: "asyncio.Future[Any]", timeout_s: float | None = N
     for future in awaited:
         if future in done:
             future.result()
+
+
+async def _within(seconds: float, awaited: Awaitable[object]) -> None:
+    """Wait for something, but not longer."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await awaited
 
 
 async def _cancel(task: "asyncio.Task[Any]") -> None:

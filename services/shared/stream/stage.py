@@ -57,6 +57,8 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
         build: Makes its processor and whatever that needs, and takes it down again.
         limits: Records and bytes in work at most.
         drain_s: Time that open records get at shutdown, seconds.
+        leaves_first: At shutdown it leaves its groups before its open records are finished: for
+            records that take long, and whose next reader can tell that somebody is at them.
         pause_s: Rest after each poll that brought records, seconds; for stages that nobody waits
             for.
     """
@@ -66,6 +68,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     build: Build
     limits: PoolLimits = PoolLimits(records=2000, size_bytes=256 * 1024 * 1024)
     drain_s: float = 8.0
+    leaves_first: bool = False
     pause_s: float = 0.0
     delayed: Sequence[Topic] = ()
 

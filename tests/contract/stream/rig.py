@@ -53,6 +53,7 @@ def stage_of(
     records: int = 2000,
     size_bytes: int = 64 * 1024 * 1024,
     drain_s: float = 8.0,
+    leaves_first: bool = False,
 ) -> Stage:
     """A stage around a process function."""
 
@@ -68,6 +69,7 @@ def stage_of(
         build=build,
         limits=limits,
         drain_s=drain_s,
+        leaves_first=leaves_first,
     )
 
 
