@@ -7,6 +7,7 @@ import pytest
 
 from tests.faults.checker.check import CHECKS, violations
 from tests.faults.checker.history import Event, Fault, Health, History, Lag
+from tests.faults.checker.logs import dlq_exact
 from tests.faults.checker.payments import ledger_sum
 from tests.support.fault_history import (
     CANCELLED,
@@ -59,6 +60,11 @@ def leaky(letter: Any) -> Any:
     """A dead letter with a key among its headers."""
     headers = (*letter.headers, ("authorization", SECRET.encode()))
     return msgspec.structs.replace(letter, headers=headers)
+
+
+def annotated(letter: Any) -> Any:
+    """A dead letter with one more header."""
+    return msgspec.structs.replace(letter, headers=(*letter.headers, ("again", b"1")))
 
 
 def mangled_ledger(request_id: str, **fields: Any) -> History:
@@ -188,8 +194,8 @@ BAD: dict[str, tuple[History, set[str]]] = {
     "an offset beyond the end": (
         changed(lags=(Lag(group="g", topic="t", partition=0, committed=6, end=5),)), {"I10"}),
     # I11
-    "a dead letter twice": (
-        with_dead_letters(dead_letter(), dead_letter(1)), {"I11"}),
+    "a dead letter twice, told apart": (
+        with_dead_letters(dead_letter(), annotated(dead_letter(1))), {"I11"}),
     "poison without a dead letter": (
         with_dead_letters(), {"I10", "I11"}),
     "a dead letter with other bytes": (
@@ -264,3 +270,10 @@ def test_a_check_can_be_left_out() -> None:
     """What is not checked is named by whoever runs the checks."""
     history, _ = BAD["the ledger is off by one"]
     assert violations(history, unchecked={"I4"}) == []
+
+
+def test_a_crash_may_write_a_dead_letter_again() -> None:
+    """Copies that are the same to the byte are one where something was harmed, and only there."""
+    twice = with_dead_letters(dead_letter(), dead_letter(1))
+    assert dlq_exact(twice) == []
+    assert len(dlq_exact(msgspec.structs.replace(twice, faults=()))) == 1
