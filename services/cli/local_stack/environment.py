@@ -28,6 +28,9 @@ _SYSTEM = frozenset(
     )
 )
 _SYSTEM_PREFIXES = ("LC_", "PYTHON", "COVERAGE_")
+_NOT_FOR_SERVICES = "PYTHONDONTWRITEBYTECODE"
+"""A service that compiles itself at every start is back from a crash a second later."""
+
 _OWN_PREFIX = "MILLRACE_"
 _SECRET_ENDINGS = ("_API_KEY", "_PASSWORD", "_TOKEN")
 _TELEMETRY_PREFIX = "OTEL_"
@@ -60,7 +63,7 @@ def system_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in environ.items()
-        if name in _SYSTEM or name.startswith(_SYSTEM_PREFIXES)
+        if name in _SYSTEM or (name.startswith(_SYSTEM_PREFIXES) and name != _NOT_FOR_SERVICES)
     }
 
 

@@ -136,6 +136,14 @@ def test_kafka_and_redis_get_nothing_but_the_systems_variables() -> None:
     assert system_environment(environ) == {"PATH": "/bin", "LC_ALL": "C"}
 
 
+def test_services_keep_what_they_compiled() -> None:
+    """Whatever the shell says: else each restart would compile them anew."""
+    environ = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONUNBUFFERED": "1"}
+    found = environment("router", environ)
+    assert "PYTHONDONTWRITEBYTECODE" not in found
+    assert found["PYTHONUNBUFFERED"] == "1"
+
+
 def test_every_address_is_named() -> None:
     """What ``millrace status --json`` promises."""
     running = instances(SERVICES, scale={"gateway": 2})
