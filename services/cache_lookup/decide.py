@@ -20,6 +20,10 @@ class Hit(msgspec.Struct, frozen=True):
     evidence: CacheEvidence
 
 
+class Ended(msgspec.Struct, frozen=True):
+    """The request has made this entry itself: it comes again after a crash, and has its end."""
+
+
 class NoHit(msgspec.Struct, frozen=True):
     """The model has to be asked.
 
@@ -53,7 +57,7 @@ def is_expired(request: InferenceRequested, *, now_ms: float) -> bool:
 
 def judge(
     request: InferenceRequested, entry: CacheEntry, *, ttl_s: int, now_ms: float
-) -> Hit | NoHit:
+) -> Hit | Ended | NoHit:
     """Decide whether an entry found under the request's fingerprint may be served.
 
     The fingerprint covers the tenant, and yet the entry is checked again: a store that mixes up
@@ -72,6 +76,8 @@ def judge(
     )
     if not same:
         return NoHit(MISS.evidence, is_foreign=True)
+    if entry.request_id == request.request_id:
+        return Ended()
     age_s = max(0, int(now_ms - entry.stored_at) // MS_PER_S)
     most_s = request.cache_policy.max_age_s
     if age_s > ttl_s or (most_s != ANY_AGE and age_s > most_s):

@@ -6,7 +6,16 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 from prometheus_client import CollectorRegistry, Counter
 
-from services.cache_lookup.decide import BYPASS, MISS, Hit, NoHit, is_expired, is_looked_up, judge
+from services.cache_lookup.decide import (
+    BYPASS,
+    MISS,
+    Ended,
+    Hit,
+    NoHit,
+    is_expired,
+    is_looked_up,
+    judge,
+)
 from services.cache_lookup.emits import hit, passed_on
 from services.cache_lookup.flights import Joiner
 from services.cache_lookup.joining import Joining, Requested, Waiting
@@ -52,7 +61,7 @@ class LookupMetrics:
         """Register the metrics."""
         self._outcomes = Counter(
             "millrace_cache_lookups",
-            "Requests by what the cache said; error = it did not answer in time.",
+            "Requests by what the cache said; error = no answer in time, ended = met again.",
             ("outcome",),
             registry=registry,
         )
@@ -187,6 +196,9 @@ class CacheLookupProcessor:
         if is_expired(request, now_ms=now_ms):
             return emits_for_expiry(request, now_ms=now_ms, journey=Journey(hops=hops))
         verdict = self._judge(request, entries, now_ms)
+        if isinstance(verdict, Ended):
+            self._metrics.note("ended")
+            return ()
         if isinstance(verdict, Hit):
             evidence = verdict.evidence
             self._metrics.note(evidence.outcome)
@@ -209,7 +221,7 @@ class CacheLookupProcessor:
 
     def _judge(
         self, request: InferenceRequested, entries: dict[str, CacheEntry], now_ms: float
-    ) -> Hit | NoHit:
+    ) -> Hit | Ended | NoHit:
         if not self._is_looked_up(request):
             return BYPASS
         entry = entries.get(request.fingerprint)

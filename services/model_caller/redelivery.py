@@ -114,10 +114,12 @@ class EndWith(msgspec.Struct, frozen=True):
     Attributes:
         error: The error.
         is_told: Whether the client has it already.
+        seq: Where in the client's stream it stands.
     """
 
     error: PublicError
     is_told: bool = False
+    seq: int = 0
 
 
 class Recover(msgspec.Struct, frozen=True):
@@ -148,7 +150,7 @@ def after_vanishing(
         case ChunkKind.ERROR:
             return EndWith(_error_in(stream[-1]), is_told=True)
         case _:
-            return EndWith(VANISHED)
+            return EndWith(VANISHED, seq=stream[-1].seq + 1)
 
 
 def stream_of(chunks: Sequence[ResultChunk]) -> tuple[ResultChunk, ...]:

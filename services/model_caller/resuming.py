@@ -195,8 +195,8 @@ class Resuming:
         match after_vanishing(self._tools.on_unknown(self._request.model), chunks):
             case CallAgain():
                 return await self._call_again(vanished)
-            case EndWith(error=error, is_told=is_told):
-                return await self._end_with(vanished, error, is_told=is_told)
+            case EndWith(error=error, is_told=is_told, seq=seq):
+                return await self._end_with(vanished, error, is_told=is_told, seq=seq)
             case Recover(chunks=stream):
                 return await self._recover(vanished, stream)
 
@@ -239,13 +239,13 @@ class Resuming:
         return True
 
     async def _end_with(
-        self, vanished: ModelCall, error: PublicError, *, is_told: bool = False
+        self, vanished: ModelCall, error: PublicError, *, is_told: bool = False, seq: int = 0
     ) -> bool:
         request, owner = self._request, self._tools.journal.owner
         if request.reply_partition != NO_REPLY and not is_told:
             headers = {**cache_headers(self._member.cache), **route_headers(self._member.route)}
             chunk = error_chunk(
-                request, error, headers=headers, run=owner, attempt=vanished.attempt
+                request, error, headers=headers, run=owner, attempt=vanished.attempt, seq=seq
             )
             await acknowledged(await self._work.emit(chunk_emit(request, chunk)))
         terminal = failed(

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from services.cache_lookup.decide import (
     BYPASS,
     MISS,
+    Ended,
     Hit,
     NoHit,
     is_expired,
@@ -103,3 +104,10 @@ def test_a_deadline_is_over_when_it_has_come(ahead_ms: int) -> None:
     request = requested(deadline_at=int(NOW_MS) + ahead_ms)
     assert is_expired(request, now_ms=NOW_MS) == (ahead_ms <= 0)
     assert not is_expired(requested(deadline_at=0), now_ms=NOW_MS)
+
+
+def test_a_requests_own_answer_is_no_hit() -> None:
+    """However old it is."""
+    request = requested()
+    own = entry(age_ms=3_600_000, request_id=request.request_id)
+    assert judge(request, own, ttl_s=60, now_ms=NOW_MS) == Ended()

@@ -429,3 +429,12 @@ async def test_answers_of_some_kinds_are_never_looked_up() -> None:
     (emits,) = await off.poll(signed(requested()))
     assert missed_of(emits).cache.outcome == "bypass"
     assert lookup.cache.reads == off.cache.reads == []
+
+
+async def test_a_request_that_made_the_entry_itself_has_its_end() -> None:
+    """It comes again after a crash: no second end, and no row of a hit that nobody had."""
+    lookup = Lookup()
+    request = requested(1)
+    lookup.keep(request_id=request.request_id)
+    assert await lookup.poll(signed(request)) == [[]]
+    assert lookup.count("ended") == 1
