@@ -189,8 +189,9 @@ class Resuming:
         chunks = await self._chunks_since(started)
         if chunks is None:
             return await self._expire_if_due()
-        if not self._tools.journal.is_ours(self._work):
-            return False
+        journal = self._tools.journal
+        if not journal.is_ours(self._work) or journal.find(self._request.request_id) != last:
+            return False  # meanwhile it went to others, or another copy of it is being served
         vanished = self._vanished(started)
         match after_vanishing(self._tools.on_unknown(self._request.model), chunks):
             case CallAgain():

@@ -365,6 +365,27 @@ async def test_a_parked_request_outlives_a_call_longer_than_the_silence() -> Non
 
 
 @BOTH
+async def test_copies_of_a_request_whose_caller_died_are_called_again_once(
+    tmp_path: Path, *, is_streamed: bool
+) -> None:
+    """Several batches hold it when the next caller looks up what became of it."""
+    async with running_pipeline() as pipeline:
+        trip = Trip(pipeline, first=ScriptedProvider(slowly))
+        await trip.run(slots=tmp_path)
+        request = body_of(trip, is_streamed=is_streamed)
+        publish(pipeline, request)
+        await pipeline.advance(0.3)
+        await trip.callers[0].kill()
+        for _ in range(3):
+            assert deliver_again(pipeline, Topic.REQUEST_BATCHES_P0)
+        await trip.restart(slots=tmp_path)
+        await pipeline.run_until_quiet()
+        check_answered(trip, request)
+        assert len(trip.first.asked) == 2
+        assert kinds(trip) == {row_id(1): "unknown", row_id(2): "attempt"}
+
+
+@BOTH
 @pytest.mark.parametrize("again_s", [0.001, 1.0, 5.0], ids=["at once", "in the call", "after it"])
 @pytest.mark.parametrize("topic", [Topic.CACHE_MISSES, Topic.ROUTED_REQUESTS])
 async def test_a_duplicate_in_another_batch_is_not_called(
