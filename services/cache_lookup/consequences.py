@@ -33,17 +33,22 @@ def consequence(
 ) -> Share | PublicError:
     """What a leader's end means for one of its joiners; an error is what it is refused with.
 
+    A joiner may have come after the end, before word of it: what failed, or is not to be kept, is
+    then over, and the joiner runs by itself.
+
     Args:
         joiner: Who waited.
         flight: The flight, with the leader's own facts.
         finished: The leader's terminal record.
     """
+    is_late = joiner.request.accepted_at > finished.finished_at
     if finished.outcome == Outcome.COMPLETED:
-        return Share.ANSWER
+        is_over = is_late and not flight.is_kept and not joiner.follows
+        return Share.RUN_AGAIN if is_over else Share.ANSWER
     error = _error_of(finished)
     if joiner.follows and _had_output(finished):  # half an answer cannot be taken back
         return _INTERRUPTED if error is None else error
-    if error is None:
+    if error is None or is_late:
         return Share.RUN_AGAIN
     is_ours = error.meaning.fault is FaultDomain.GATEWAY
     if is_ours and flight.reruns < MAX_RERUNS:

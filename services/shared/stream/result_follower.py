@@ -25,7 +25,7 @@ _LOG = logging.getLogger(__name__)
 _POLL_S = 1.0
 _FOLLOW_RECORDS = 2_000
 _LOOK_BACK_RECORDS = 200  # some ms, then others have their turn
-_UNHURRIED_S = 0.5
+_UNHURRIED_S = 0.1
 _HURRIED_S = 0.01
 """Rests between two polls: a poll costs a hundred times what a record in it costs."""
 

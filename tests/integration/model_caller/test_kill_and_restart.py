@@ -11,7 +11,7 @@ from services.shared.codec.records import RECORDS, decode_record, encode_record
 from services.shared.codec.topics import packaged_topics
 from services.shared.domain.events import RequestRouted
 from services.shared.domain.ledger import fold
-from services.shared.domain.topics import BATCH_TOPICS, Topic
+from services.shared.domain.topics import BATCH_TOPICS, RETRY_TOPICS, Topic
 from services.shared.stream.slots import Slot
 from tests.support.example_events import batch, request_id
 from tests.support.kafka_log_backend import KafkaBackend, kafka_backend
@@ -33,8 +33,10 @@ pytestmark = pytest.mark.kafka
 _BATCHES = Topic.REQUEST_BATCHES_P0
 _TOPICS = (
     *BATCH_TOPICS,
-    *(packaged_topics()[topic].dlq for topic in BATCH_TOPICS),
+    *RETRY_TOPICS,
+    *(packaged_topics()[topic].dlq for topic in (*BATCH_TOPICS, *RETRY_TOPICS)),
     Topic.MODEL_CALL_ATTEMPTS,
+    Topic.PROVIDER_HEALTH,
     Topic.INFERENCE_RESULTS,
     Topic.USAGE_LEDGER,
     Topic.CONTROL,

@@ -22,9 +22,11 @@ def flight(*, reruns: int = 0) -> Flight[str]:
     return only
 
 
-def joiner(*, follows: bool = False, key_id: str = "key-1") -> Joiner[str]:
-    """Somebody who waits."""
-    return Joiner(requested(2, key_id=key_id), "record", follows=follows)
+def joiner(*, follows: bool = False, key_id: str = "key-1", late_ms: int = 0) -> Joiner[str]:
+    """Somebody who waits; ``late_ms``: how long after the leader's end he came."""
+    accepted_at = ended("completed").finished_at + late_ms
+    request = requested(2, key_id=key_id, accepted_at=accepted_at)
+    return Joiner(request, "record", follows=follows)
 
 
 def ended(outcome: str, code: str = "", *, has_output: bool = False) -> InferenceFinished:
@@ -118,3 +120,32 @@ def test_a_leader_that_was_never_called_had_no_output() -> None:
     """E.g. refused by the router."""
     event = msgspec.structs.replace(ended("failed", "internal_error"), calls=())
     assert consequence(joiner(follows=True), flight(), event) is Share.RUN_AGAIN
+
+
+@pytest.mark.parametrize("code", ["provider_error", "context_length_exceeded"])
+def test_who_came_after_a_failure_runs_by_himself(code: str) -> None:
+    """Word of the end was only late: what is asked anew is not told what failed before."""
+    late = joiner(late_ms=1)
+    assert consequence(late, flight(), ended("failed", code)) is Share.RUN_AGAIN
+    shown = joiner(late_ms=1, follows=True)
+    error = consequence(shown, flight(), ended("failed", code, has_output=True))
+    assert isinstance(error, PublicError)  # he has seen half of it
+
+
+@pytest.mark.parametrize(
+    ("late_ms", "is_kept", "follows", "result"),
+    [
+        (0, False, False, Share.ANSWER),
+        (1, True, False, Share.ANSWER),
+        (1, False, False, Share.RUN_AGAIN),
+        (1, False, True, Share.ANSWER),
+    ],
+)
+def test_who_came_after_an_answer(
+    *, late_ms: int, is_kept: bool, follows: bool, result: Share
+) -> None:
+    """Gets it as from the cache, unless it is not to be kept; what he has seen is his."""
+    led = flight()
+    led.is_kept = is_kept
+    late = joiner(late_ms=late_ms, follows=follows)
+    assert consequence(late, led, ended("completed")) is result
