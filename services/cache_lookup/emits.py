@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+import msgspec
+
 from services.shared.domain.emit import Emit
 from services.shared.domain.errors import PublicError
 from services.shared.domain.events import (
@@ -16,10 +18,10 @@ from services.shared.domain.events import (
     Operation,
     ResultChunk,
     UsageKind,
-    UsageRecorded,
 )
 from services.shared.domain.evidence import cache_headers
 from services.shared.domain.ids import NO_REPLY
+from services.shared.domain.ledger import row_of
 from services.shared.domain.money import Usage
 from services.shared.domain.replay import replayed_stream, whole_response
 from services.shared.domain.terminal import (
@@ -198,19 +200,9 @@ def _row(  # noqa: PLR0913  # a row has these parts
     price_version: str = "",
     error_code: str = "",
 ) -> Emit:
-    row = UsageRecorded(
-        row_id=f"{request.request_id}-{kind.value}",
-        kind=kind.value,
-        tenant=request.tenant,
-        key_id=request.key_id,
-        tier=request.tier,
-        feature=request.feature,
-        user=request.user,
-        operation=request.operation,
-        model=request.model,
-        request_id=request.request_id,
+    row = msgspec.structs.replace(
+        row_of(request, kind, about=kind.value, at_ms=at_ms),
         source_request_id=source,
-        at=int(at_ms),
         error_code=error_code,
         usage=usage,
         saved_nanousd=saved_nanousd,

@@ -1,5 +1,7 @@
 """What the model caller writes of a call: to the attempt log, and to the ledger. Pure."""
 
+import msgspec
+
 from services.shared.domain.emit import Emit
 from services.shared.domain.events import (
     AttemptKind,
@@ -10,8 +12,8 @@ from services.shared.domain.events import (
     Operation,
     Target,
     UsageKind,
-    UsageRecorded,
 )
+from services.shared.domain.ledger import row_of
 from services.shared.domain.money import Usage, cost_nanousd
 from services.shared.domain.topics import Topic
 
@@ -101,21 +103,11 @@ def usage_row(
     kind: UsageKind = UsageKind.ATTEMPT,
 ) -> Emit:
     """The row of the ledger for a call."""
-    row = UsageRecorded(
-        row_id=f"{request.request_id}-{call.attempt}",
-        kind=kind.value,
-        tenant=request.tenant,
-        key_id=request.key_id,
-        tier=request.tier,
-        feature=request.feature,
-        user=request.user,
-        operation=request.operation,
-        model=request.model,
-        request_id=request.request_id,
+    row = msgspec.structs.replace(
+        row_of(request, kind, about=str(call.attempt), at_ms=now_ms),
         attempt=call.attempt,
         provider=call.provider,
         provider_model=call.model,
-        at=int(now_ms),
         error_code=call.error_code,
         usage=call.usage,
         cost_nanousd=call.cost_nanousd,

@@ -4,7 +4,33 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from services.shared.domain.events import UsageKind, UsageRecorded
+from services.shared.domain.events import InferenceRequested, UsageKind, UsageRecorded
+
+
+def row_of(
+    request: InferenceRequested, kind: UsageKind, *, about: str, at_ms: float
+) -> UsageRecorded:
+    """A row with what the ledger says of a request in every row; the rest is its writer's.
+
+    Args:
+        request: The request.
+        kind: What the row is about.
+        about: What tells it from the request's other rows: an attempt's number, ``hit``, ``join``.
+        at_ms: When it ended, unix ms.
+    """
+    return UsageRecorded(
+        row_id=f"{request.request_id}-{about}",
+        kind=kind.value,
+        tenant=request.tenant,
+        key_id=request.key_id,
+        tier=request.tier,
+        feature=request.feature,
+        user=request.user,
+        operation=request.operation,
+        model=request.model,
+        request_id=request.request_id,
+        at=int(at_ms),
+    )
 
 
 def fold(rows: Iterable[UsageRecorded]) -> dict[str, UsageRecorded]:
