@@ -33,7 +33,12 @@ from services.shared.ports.response_cache import ResponseCache
 
 _LOG = logging.getLogger(__name__)
 CONSUMES = REQUEST_TOPICS
-READS = (Topic.CACHE_MISSES, Topic.INFERENCE_RESULTS)
+READS = (
+    Topic.CACHE_MISSES,
+    Topic.INFERENCE_RESULTS,
+    Topic.CACHE_ENTRIES,
+    Topic.CACHE_JUDGEMENTS,
+)
 EMITS = (Topic.CACHE_MISSES, Topic.RESULT_CHUNKS, Topic.INFERENCE_RESULTS, Topic.USAGE_LEDGER)
 
 

@@ -16,7 +16,7 @@ from services.shared.ports.response_cache import ResponseCache, Stored
 from services.shared.ports.work import OpenRecord
 
 CONSUMES = (Topic.INFERENCE_RESULTS,)
-EMITS: tuple[Topic, ...] = ()
+EMITS = (Topic.CACHE_ENTRIES, Topic.CACHE_JUDGEMENTS)
 
 
 class WriterMetrics:

@@ -32,6 +32,7 @@ EMITS = (
     Topic.MODEL_CALL_ATTEMPTS,
     Topic.PROVIDER_HEALTH,
     *RETRY_TOPICS,
+    Topic.FEEDBACK,
 )
 
 

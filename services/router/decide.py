@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from services.router.gates import Candidate, gate_that_stops, refusal, shown
-from services.shared.domain.configuration import Model, Strategy
+from services.shared.domain.configuration import Model
+from services.shared.domain.configuration_routing import Strategy
 from services.shared.domain.errors import PublicError
 from services.shared.domain.events import InferenceRequested, Operation, Route, Target
 from services.shared.domain.money import Price, Usage, cost_nanousd

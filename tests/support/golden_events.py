@@ -7,16 +7,21 @@ that holds such bytes, and is never written again.
 import json
 from typing import Any
 
+import msgspec
+
 from services.shared.domain.events import (
+    AnswerCached,
     CacheEntry,
     CacheEvidence,
     CacheMissed,
     CachePolicy,
+    CandidateJudged,
     ControlRequested,
     CrashSuspected,
     ErrorCount,
     Event,
     Failure,
+    FeedbackGiven,
     Hop,
     HopTimes,
     IdempotencyClaimed,
@@ -29,6 +34,7 @@ from services.shared.domain.events import (
     RequestRouted,
     ResultChunk,
     Route,
+    SemanticKey,
     Sketch,
     Target,
     UsageRecorded,
@@ -261,7 +267,112 @@ SKETCH = Sketch(
     count=3, total=2_500_000, minimum=500_000, maximum=1_000_000, buckets=(657, 691), counts=(1, 2)
 )
 
+SEMANTIC = SemanticKey(
+    scope="5c" * 16,
+    encoder="minilm-int8-0f1e2d3c",
+    text="how deep is the sea",
+    vector=b"\x00<" + b"\x00" * 6,
+    quotes=("a1" * 8,),
+)
+NEAR = CacheEvidence(
+    outcome="semantic_hit",
+    age_s=59,
+    source_request_id=OTHER_ID,
+    similarity=0.9375,
+    score=0.875,
+    candidate_id=OTHER_ID,
+    semantic=SEMANTIC,
+)
+RISKY = msgspec.structs.replace(
+    CHAT, cache_policy=CachePolicy(no_semantic=True, min_similarity=0.97)
+)
+SHADOW = CacheEvidence(outcome="bypass", shadow_of=ID, candidate_id=OTHER_ID, score=0.875)
+CASCADED = msgspec.structs.replace(ROUTE, score=0.625, tier="easy", is_cascade=True)
+CASCADED_REQUEST = msgspec.structs.replace(ROUTED, cache=SHADOW, route=CASCADED)
+
 GOLDEN: dict[str, Event] = {
+    "inference_requested.v2.no-semantic": RISKY,
+    "inference_requested.v2.plain": EMBEDDINGS,
+    "cache_missed.v2.with-a-candidate": CacheMissed(
+        request=CHAT, cache=msgspec.structs.replace(NEAR, outcome="miss")
+    ),
+    "cache_missed.v2.asked-again": CacheMissed(request=RISKY, cache=SHADOW, hops=HOPS[:2]),
+    "request_routed.v2.cascade": CASCADED_REQUEST,
+    "request_routed.v2.plain": EMBEDDED,
+    "request_batch.v2.cascade": RequestBatch(
+        batch_id="batch_0125",
+        lane=ROUTED.lane,
+        merge=False,
+        closed_by="lone",
+        opened_at=T0 + 5,
+        members=(CASCADED_REQUEST,),
+    ),
+    "request_batch.v2.merged": RequestBatch(
+        batch_id="batch_0126",
+        lane=EMBEDDED.lane,
+        merge=True,
+        closed_by="time",
+        opened_at=T0 + 5,
+        members=(EMBEDDED, EMBEDDED),
+    ),
+    "inference_finished.v2.escalated": msgspec.structs.replace(
+        COMPLETED,
+        route=CASCADED,
+        calls=(
+            msgspec.structs.replace(
+                CALLS[0], error_code="", confidence=0.25, verdict="asks back; escalated"
+            ),
+            CALLS[1],
+        ),
+    ),
+    "inference_finished.v2.semantic-hit": msgspec.structs.replace(HIT, cache=NEAR),
+    "answer_cached.v1.semantic": AnswerCached(
+        entry_id=OTHER_ID,
+        tenant="acme",
+        model="assistant",
+        operation="chat",
+        fingerprint=HASH,
+        answer_hash="b2" * 8,
+        semantic=SEMANTIC,
+        stored_at=T0 + 991,
+        expires_at=T0 + 3_600_991,
+    ),
+    "answer_cached.v1.exact-only": AnswerCached(
+        entry_id=ID, tenant="acme", model="embedder", operation="embeddings", fingerprint=HASH
+    ),
+    "candidate_judged.v1.miss": CandidateJudged(
+        request_id=ID,
+        tenant="acme",
+        entry_id=OTHER_ID,
+        scope="5c" * 16,
+        score=0.875,
+        is_right=True,
+        was_served=False,
+        weight=1.0,
+        at=T0 + 991,
+    ),
+    "candidate_judged.v1.asked-again": CandidateJudged(
+        request_id=f"{ID}-shadow",
+        tenant="acme",
+        entry_id=OTHER_ID,
+        scope="5c" * 16,
+        score=0.9375,
+        is_right=False,
+        was_served=True,
+        weight=10.0,
+        at=T0 + 1_991,
+    ),
+    "feedback_given.v1.user": FeedbackGiven(
+        feedback_id="fb-1", request_id=ID, tenant="acme", source="user", score=1.0, at=T0 + 5_000
+    ),
+    "feedback_given.v1.escalation": FeedbackGiven(
+        feedback_id="fb-2",
+        request_id=OTHER_ID,
+        tenant="acme",
+        source="escalation",
+        score=0.0,
+        at=T0 + 6_000,
+    ),
     "inference_requested.v1.chat-of-a-gateway": CHAT,
     "inference_requested.v1.completion-of-a-producer": PRODUCED,
     "inference_requested.v1.embeddings": EMBEDDINGS,

@@ -19,13 +19,14 @@ import yaml
 
 from services.shared.adapters.type_words import base_type, describe_type
 from services.shared.adapters.yaml_scalars import scalar_value
-from services.shared.domain.configuration import Configuration, Section
+from services.shared.domain.configuration import Configuration
 from services.shared.domain.configuration_mistakes import (
     ConfigPath,
     Mistake,
     mistakes_in,
     nearest,
 )
+from services.shared.domain.configuration_types import Section
 from services.shared.domain.errors import InvalidConfiguration
 
 try:

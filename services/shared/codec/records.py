@@ -37,6 +37,9 @@ RECORDS: Final[dict[str, type[Event]]] = {
         events.ProviderHealth,
         events.IdempotencyClaimed,
         events.ControlRequested,
+        events.AnswerCached,
+        events.CandidateJudged,
+        events.FeedbackGiven,
     )
 }
 """Every record that stands on a topic by itself, by its snake-case name."""

@@ -12,29 +12,25 @@ from typing import Annotated
 
 import msgspec
 
+from services.shared.domain.configuration_output import FeatureOutput, Output
+from services.shared.domain.configuration_routing import Cascade, Complexity, Strategy
+from services.shared.domain.configuration_semantic import Semantic, SemanticMode
+from services.shared.domain.configuration_types import (
+    MAX_DEADLINE_S,
+    Count,
+    CountOrZero,
+    Priority,
+    Ratio,
+    Seconds,
+    Section,
+    WindowCount,
+    WindowMs,
+)
 from services.shared.domain.events import Operation
 
-MAX_WINDOW_MS = 10
 MAX_ATTEMPTS = 3
 MAX_BODY_BYTES = 4 * 1024 * 1024
-MAX_DEADLINE_S = 86_400
 MIN_STREAM_RETENTION_S = 60
-
-Count = Annotated[int, msgspec.Meta(ge=1)]
-CountOrZero = Annotated[int, msgspec.Meta(ge=0)]
-Seconds = Annotated[float, msgspec.Meta(gt=0, le=MAX_DEADLINE_S)]
-Ratio = Annotated[float, msgspec.Meta(ge=0, le=1)]
-WindowMs = Annotated[float, msgspec.Meta(ge=0, le=MAX_WINDOW_MS)]
-WindowCount = Annotated[int, msgspec.Meta(ge=1, le=2048)]
-Priority = Annotated[int, msgspec.Meta(ge=0, le=2)]
-
-
-class Strategy(StrEnum):
-    """How a model alias chooses among its targets."""
-
-    FIXED = "fixed"
-    WEIGHTED = "weighted"
-    TIER = "tier"
 
 
 class OnUnknown(StrEnum):
@@ -59,10 +55,6 @@ class Modality(StrEnum):
 
     TEXT = "text"
     IMAGE = "image"
-
-
-class Section(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Root of everything that can stand in the file; written out, it leaves out its defaults."""
 
 
 class Timeouts(Section, frozen=True, kw_only=True):
@@ -178,19 +170,29 @@ class Model(Section, frozen=True, kw_only=True):
 
     Attributes:
         targets: Places that may serve it, in order of preference.
-        strategy: How one is chosen: ``fixed`` (in order), ``weighted`` (shares, sticky within a
-            conversation) or ``tier`` (those that name the caller's tier first).
+        strategy: How one is chosen.
+        sticky: Whether a conversation stays with its target while that is worth its prompt cache.
+        complexity: Settings of the strategy ``complexity``; targets from the weakest to the
+            strongest.
+        cascade: Settings of the strategy ``cascade``; targets from the weakest to the strongest.
+        output: What is asked of answers, and of prompts.
         operations: What may be asked of it; empty = everything.
         merge: Whether embeddings of several requests may share one upstream call.
         cache_ttl_s: How long its answers are kept; 0 = never, null = as ``cache`` says.
+        semantic: Mode of the semantic cache; null = as ``cache`` says.
         on_unknown: What follows when nobody knows how a call ended: ``retry`` or ``fail``.
     """
 
     targets: tuple[ModelTarget, ...]
     strategy: Strategy = Strategy.FIXED
+    sticky: bool = True
+    complexity: Complexity = Complexity()
+    cascade: Cascade = Cascade()
+    output: Output = Output()
     operations: tuple[Operation, ...] = ()
     merge: bool = True
     cache_ttl_s: CountOrZero | None = None
+    semantic: SemanticMode | None = None
     on_unknown: OnUnknown = OnUnknown.RETRY
 
 
@@ -255,10 +257,15 @@ class Cache(Section, frozen=True, kw_only=True):
         enabled: Whether answers are kept and served.
         ttl_s: How long, by operation; a model's ``cache_ttl_s`` overrides it.
         max_body_bytes: Largest answer kept.
+        embedded_inputs_ttl_s: How long the vector of one text is kept, beside whole answers; 0 =
+            never.
+        semantic: The semantic tier.
     """
 
     enabled: bool = True
     ttl_s: CacheTtl = CacheTtl()
+    embedded_inputs_ttl_s: CountOrZero = 86_400
+    semantic: Semantic = Semantic()
     max_body_bytes: Annotated[int, msgspec.Meta(ge=1, le=MAX_BODY_BYTES)] = 1024 * 1024
 
 
@@ -346,6 +353,7 @@ class Configuration(Section, frozen=True, kw_only=True):
             that begins so; the exact name wins, then the longest beginning.
         keys: Virtual keys.
         kafka_producers: What requests get that came by Kafka alone.
+        features: How long answers are, by the caller's name for what it is building.
         cache: The response cache.
         limits: What a request may ask for.
         streams: Streams that are read again.
@@ -355,13 +363,14 @@ class Configuration(Section, frozen=True, kw_only=True):
             matches every name that begins so.
     """
 
-    providers: dict[str, Provider] = {}
-    models: dict[str, Model] = {}
+    providers: dict[str, Provider] = msgspec.field(default_factory=dict)
+    models: dict[str, Model] = msgspec.field(default_factory=dict)
     keys: tuple[VirtualKey, ...] = ()
     kafka_producers: KafkaProducers = KafkaProducers()
+    features: dict[str, FeatureOutput] = msgspec.field(default_factory=dict)
     cache: Cache = Cache()
     limits: Limits = Limits()
     streams: Streams = Streams()
     batcher: Batcher = Batcher()
     retries: Retries = Retries()
-    prices: dict[str, PriceOverride] = {}
+    prices: dict[str, PriceOverride] = msgspec.field(default_factory=dict)

@@ -12,9 +12,9 @@ from services.shared.domain.configuration import (
     ModelTarget,
     PriceOverride,
     Provider,
-    Strategy,
     VirtualKey,
 )
+from services.shared.domain.configuration_routing import Strategy
 from services.shared.domain.keys import is_key_id
 from services.shared.domain.name_patterns import WILDCARD, is_pattern, matches_any
 

@@ -118,12 +118,17 @@ class CachePolicy(Event, frozen=True, kw_only=True):
         no_store: Do not keep the answer.
         max_age_s: Oldest answer accepted, seconds; -1 = any age within the configured time to live.
         namespace: Separate part of the tenant's own cache; empty = the common one.
+        no_semantic: Do not serve the answer to a question that only means the same.
+        min_similarity: Least similarity of such a question, ratio 0..1; it only ever raises
+            the configured one.
     """
 
     no_cache: bool = False
     no_store: bool = False
     max_age_s: int = -1
     namespace: str = ""
+    no_semantic: bool = False
+    min_similarity: float = 0.0
 
 
 class InferenceRequested(Event, frozen=True, kw_only=True):
@@ -191,6 +196,25 @@ class InferenceRequested(Event, frozen=True, kw_only=True):
     tracestate: str = ""
 
 
+class SemanticKey(Event, frozen=True, kw_only=True):
+    """A question as the semantic cache compares it; computed once, at the look-up.
+
+    Attributes:
+        scope: Hex hash of all that has to be equal: tenant, namespace, model, system prompt, tools,
+            response format, sampling, earlier turns, encoder build.
+        encoder: Build of the encoder that made the vector.
+        text: The question, normalised.
+        vector: Its unit vector as little-endian float16.
+        quotes: Hex hashes of the answers that the request quotes as earlier turns.
+    """
+
+    scope: str
+    encoder: str
+    text: str
+    vector: bytes
+    quotes: tuple[str, ...] = ()
+
+
 class CacheEvidence(Event, frozen=True, kw_only=True):
     """What the cache found.
 
@@ -198,11 +222,23 @@ class CacheEvidence(Event, frozen=True, kw_only=True):
         outcome: ``exact_hit``, ``semantic_hit``, ``miss`` or ``bypass``.
         age_s: Age of the answer served, seconds; 0 unless a hit.
         source_request_id: Request whose answer was served; empty unless a hit.
+        similarity: Of the question to that of the candidate, 0..1; 0 = there was none.
+        score: Of the candidate after all checks, 0..1, as the controller of the verified mode
+            compares it; 0 = there was none, or a check vetoed it.
+        candidate_id: Entry that came closest, served or not; empty = none.
+        semantic: The question as it was compared; null = it was not.
+        shadow_of: Request that was served from the cache and is asked again here, to find out
+            whether that was right; empty = none.
     """
 
     outcome: str = CacheOutcome.MISS.value
     age_s: int = 0
     source_request_id: str = ""
+    similarity: float = 0.0
+    score: float = 0.0
+    candidate_id: str = ""
+    semantic: SemanticKey | None = None
+    shadow_of: str = ""
 
 
 class CacheMissed(Event, frozen=True, kw_only=True):
@@ -243,6 +279,9 @@ class Route(Event, frozen=True, kw_only=True):
         config_version: Hash of the configuration that decided.
         expected_cost_nanousd: Expected cost at the first target, nano-USD.
         targets: First choice and fallbacks, in order.
+        score: How hard the request looks, as the strategy ``complexity`` ranks it; 0 = not asked.
+        tier: Part of the traffic that it was counted to, e.g. ``easy``; empty = not asked.
+        is_cascade: Whether an answer is judged, and the next target asked if it is doubtful.
     """
 
     alias: str
@@ -251,6 +290,9 @@ class Route(Event, frozen=True, kw_only=True):
     config_version: str
     expected_cost_nanousd: int = 0
     targets: tuple[Target, ...] = ()
+    score: float = 0.0
+    tier: str = ""
+    is_cascade: bool = False
 
 
 class RequestRouted(Event, frozen=True, kw_only=True):
@@ -330,6 +372,8 @@ class ModelCall(Event, frozen=True, kw_only=True):
         upstream_request_id: The provider's own request id; empty = none.
         usage: Tokens it used.
         cost_nanousd: What it cost, nano-USD.
+        confidence: Calibrated probability that the answer was good, 0..1; -1 = it was not judged.
+        verdict: Why the answer was let through or not, for people; empty = it was not judged.
     """
 
     attempt: int
@@ -343,6 +387,8 @@ class ModelCall(Event, frozen=True, kw_only=True):
     upstream_request_id: str = ""
     usage: Usage = Usage()
     cost_nanousd: int = 0
+    confidence: float = -1.0
+    verdict: str = ""
 
 
 class Failure(Event, frozen=True, kw_only=True):
@@ -449,6 +495,81 @@ class CacheEntry(Event, frozen=True, kw_only=True):
     finish_reason: str = "stop"
     usage: Usage = Usage()
     stored_at: int = 0
+
+
+class AnswerCached(Event, frozen=True, kw_only=True):
+    """An answer was admitted to the cache; a tombstone says that it was purged.
+
+    The answer itself stands in the exact cache under the fingerprint.
+
+    Attributes:
+        entry_id: Request that it answered; the record's key.
+        tenant: Whose answer it is.
+        model: Model alias that was asked for.
+        operation: ``chat``, ``text_completion`` or ``embeddings``.
+        fingerprint: Key of the exact cache.
+        answer_hash: Hex hash of the answer's text, as ``SemanticKey.quotes`` has it.
+        semantic: The question as the semantic cache compares it; null = it is found by its
+            fingerprint alone.
+        stored_at: When it was admitted, unix ms.
+        expires_at: When it is no longer served, unix ms.
+    """
+
+    entry_id: str
+    tenant: str
+    model: str
+    operation: str
+    fingerprint: str
+    answer_hash: str = ""
+    semantic: SemanticKey | None = None
+    stored_at: int = 0
+    expires_at: int = 0
+
+
+class CandidateJudged(Event, frozen=True, kw_only=True):
+    """It turned out whether a cached answer would have been, or was, the right one.
+
+    Attributes:
+        request_id: Request whose fresh answer was compared; the record folds by it.
+        tenant: Whose request it was; the record's key.
+        entry_id: Entry that was compared.
+        scope: Scope of both.
+        score: Of the candidate, as the controller compares it, ratio 0..1.
+        is_right: Whether both answers say the same.
+        was_served: Whether the cached answer had been served (a re-ask), or not (a miss).
+        weight: Number of requests that this one stands for: 1 / share of hits that are re-asked.
+        at: When it turned out, unix ms.
+    """
+
+    request_id: str
+    tenant: str
+    entry_id: str
+    scope: str
+    score: float
+    is_right: bool
+    was_served: bool
+    weight: float
+    at: int
+
+
+class FeedbackGiven(Event, frozen=True, kw_only=True):
+    """Somebody, or something, said how good an answer was.
+
+    Attributes:
+        feedback_id: Unique id; the record folds by it.
+        request_id: Request whose answer it is about.
+        tenant: Whose request it was; the record's key.
+        source: ``user``, ``judge`` or ``escalation``.
+        score: 0 = bad .. 1 = good.
+        at: When it was given, unix ms.
+    """
+
+    feedback_id: str
+    request_id: str
+    tenant: str
+    source: str
+    score: float
+    at: int
 
 
 class CrashSuspected(Event, frozen=True, kw_only=True):

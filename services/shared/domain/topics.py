@@ -25,6 +25,9 @@ class Topic(StrEnum):
     IDEMPOTENCY_KEYS = "idempotency-keys"
     CONTROL = "control"
     USAGE_WINDOWS = "usage-windows"
+    CACHE_ENTRIES = "cache-entries"
+    CACHE_JUDGEMENTS = "cache-judgements"
+    FEEDBACK = "feedback"
     CRASH_SUSPECTS = "crash-suspects"
 
 

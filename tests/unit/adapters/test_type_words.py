@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from services.shared.adapters.type_words import describe_type
-from services.shared.domain.configuration import Limits, Seconds, Strategy
+from services.shared.domain.configuration import Limits, OnUnknown
+from services.shared.domain.configuration_types import Seconds
 
 
 @pytest.mark.parametrize(
@@ -19,7 +20,7 @@ from services.shared.domain.configuration import Limits, Seconds, Strategy
         (Decimal, "an amount in USD"),
         (tuple[str, ...], "a list"),
         (Limits, "a section"),
-        (Strategy, "one of fixed, weighted, tier"),
+        (OnUnknown, "one of retry, fail"),
         (int | None, "a whole number or nothing"),
         (Annotated[int, msgspec.Meta(ge=1)], "a whole number of at least 1"),
         (Annotated[int, msgspec.Meta(le=1)], "a whole number at most 1"),

@@ -17,7 +17,8 @@ from services.shared.adapters.yaml_configuration import (
     configuration_from_yaml,
     read_configuration,
 )
-from services.shared.domain.configuration import Configuration, Section
+from services.shared.domain.configuration import Configuration
+from services.shared.domain.configuration_types import Section
 from services.shared.domain.errors import InvalidConfiguration
 
 GOOD = """\
@@ -77,7 +78,8 @@ def test_a_good_file_is_read_into_its_types() -> None:
         pytest.param(
             changed("weighted", "wieghted"),
             [
-                "m.yaml:8: models.fast.strategy: 'wieghted' is not one of fixed, weighted, tier; "
+                "m.yaml:8: models.fast.strategy: 'wieghted' is not one of fixed, weighted, tier, "
+                "complexity, cascade, cheapest, fastest, least_busy; "
                 "did you mean 'weighted'?"
             ],
             id="enumeration",

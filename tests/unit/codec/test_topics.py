@@ -43,6 +43,9 @@ KNOWN = Known(
         Topic.PROVIDER_HEALTH,
         Topic.IDEMPOTENCY_KEYS,
         Topic.CONTROL,
+        Topic.CACHE_ENTRIES,
+        Topic.CACHE_JUDGEMENTS,
+        Topic.FEEDBACK,
     },
 )
 UNSENT = {"cache_entry"}

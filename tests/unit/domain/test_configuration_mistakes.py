@@ -13,7 +13,6 @@ from services.shared.domain.configuration import (
     ModelTarget,
     PriceOverride,
     Provider,
-    Strategy,
     VirtualKey,
 )
 from services.shared.domain.configuration_mistakes import (
@@ -23,6 +22,7 @@ from services.shared.domain.configuration_mistakes import (
     nearest,
     path_text,
 )
+from services.shared.domain.configuration_routing import Strategy
 
 OPENAI = Provider(base_url="https://api.openai.com/v1", api_key_env="OPENAI_API_KEY")
 KEY = VirtualKey(id="team-a", tenant="a", hash="0" * 64)

@@ -16,7 +16,8 @@ from services.router.decide import (
     route_request,
 )
 from services.router.gates import Candidate, Gate, gate_that_stops
-from services.shared.domain.configuration import Modality, Model, ModelTarget, Strategy
+from services.shared.domain.configuration import Modality, Model, ModelTarget
+from services.shared.domain.configuration_routing import Strategy
 from services.shared.domain.events import InferenceRequested, Operation
 from services.shared.domain.model_facts import ModelFacts, PriceStep
 from services.shared.domain.money import Price

@@ -5,8 +5,9 @@
 
 import msgspec
 
-from services.shared.domain.configuration import MAX_BODY_BYTES, MAX_DEADLINE_S
+from services.shared.domain.configuration import MAX_BODY_BYTES
 from services.shared.domain.configuration import Limits as ConfiguredLimits
+from services.shared.domain.configuration_types import MAX_DEADLINE_S
 
 _MS_PER_S = 1_000
 
