@@ -104,7 +104,7 @@ def usage_row(
 ) -> Emit:
     """The row of the ledger for a call."""
     row = msgspec.structs.replace(
-        row_of(request, kind, about=str(call.attempt), at_ms=now_ms),
+        row_of(request, kind, attempt=call.attempt, at_ms=now_ms),
         attempt=call.attempt,
         provider=call.provider,
         provider_model=call.model,

@@ -542,7 +542,7 @@ GOLDEN: dict[str, Event] = {
         price_version="genai-prices 0.2",
     ),
     "usage_recorded.v1.hit": UsageRecorded(
-        row_id=f"{OTHER_ID}-hit",
+        row_id=f"{OTHER_ID}-0",
         kind="hit",
         tenant="kafka",
         operation="text_completion",

@@ -633,10 +633,10 @@ class UsageRecorded(Event, frozen=True, kw_only=True):
     """A row of the ledger; rows fold by ``row_id``.
 
     Of several rows with one id the first in log order counts, and one of another kind takes the
-    place of ``unknown``.
+    place of ``unknown``. A hit or a join of a request that a call has answered does not count.
 
     Attributes:
-        row_id: Id of what happened: request id, a hyphen, and the attempt, ``hit`` or ``join``.
+        row_id: Id of what happened: request id, a hyphen, and the attempt.
         kind: ``attempt``, ``hit``, ``join`` or ``unknown``.
         tenant: Who pays.
         key_id: Public id of the virtual key; empty for Kafka producers.
