@@ -1,12 +1,12 @@
 """The strategy ``cheapest``: by expected cost, prompt caches included."""
 
-from services.router.gates import Candidate
-from services.router.strategies.expected_cost import (
+from services.shared.domain.routing.gates import Candidate
+from services.shared.domain.routing.strategies.expected_cost import (
     cached_tokens,
     expected_cost_nanousd,
     price_of,
 )
-from services.router.strategies.strategy import Choice, Situation
+from services.shared.domain.routing.strategies.strategy import Choice, Situation
 from services.shared.domain.money import NANOUSD_PER_USD
 
 

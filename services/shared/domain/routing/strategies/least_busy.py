@@ -1,6 +1,6 @@
 """The strategy ``least_busy``: by the tokens under way."""
 
-from services.router.strategies.strategy import Choice, Situation
+from services.shared.domain.routing.strategies.strategy import Choice, Situation
 
 
 def by_tokens_under_way(situation: Situation) -> Choice:

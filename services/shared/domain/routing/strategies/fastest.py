@@ -2,8 +2,8 @@
 
 import hashlib
 
-from services.router.gates import Candidate
-from services.router.strategies.strategy import Choice, Situation
+from services.shared.domain.routing.gates import Candidate
+from services.shared.domain.routing.strategies.strategy import Choice, Situation
 
 KNOWN_SAMPLES = 3.0
 """A target with fewer samples, old ones counted less, is not known."""

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from services.router.gates import Candidate
-from services.router.observed import Observed
+from services.shared.domain.routing.gates import Candidate
+from services.shared.domain.routing.observed import Observed
 from services.shared.domain.configuration import Model
 from services.shared.domain.events import InferenceRequested
 

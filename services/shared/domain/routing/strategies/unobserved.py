@@ -3,8 +3,8 @@
 import hashlib
 import math
 
-from services.router.gates import Candidate, shown
-from services.router.strategies.strategy import Choice, Situation
+from services.shared.domain.routing.gates import Candidate, shown
+from services.shared.domain.routing.strategies.strategy import Choice, Situation
 
 
 def as_listed(situation: Situation) -> Choice:

@@ -7,11 +7,11 @@ counts, so a replayed request is routed the same way.
 
 import msgspec
 
-from services.router.gates import Candidate, gate_that_stops, refusal, shown
-from services.router.observed import Observed
-from services.router.strategies.expected_cost import expected_cost_nanousd, price_of
-from services.router.strategies.strategy import Situation
-from services.router.strategies.table import ORDERINGS
+from services.shared.domain.routing.gates import Candidate, gate_that_stops, refusal, shown
+from services.shared.domain.routing.observed import Observed
+from services.shared.domain.routing.strategies.expected_cost import expected_cost_nanousd, price_of
+from services.shared.domain.routing.strategies.strategy import Situation
+from services.shared.domain.routing.strategies.table import ORDERINGS
 from services.shared.domain.configuration import Model
 from services.shared.domain.errors import PublicError
 from services.shared.domain.events import InferenceRequested, Route, Target

@@ -1,7 +1,7 @@
 """The strategy ``complexity``: the harder a request looks, the stronger its target."""
 
-from services.router.gates import Candidate
-from services.router.strategies.strategy import Choice, Situation
+from services.shared.domain.routing.gates import Candidate
+from services.shared.domain.routing.strategies.strategy import Choice, Situation
 from services.shared.domain.configuration_routing import WhenUnsure
 
 

@@ -1,7 +1,7 @@
 """What a request is expected to cost at a target."""
 
-from services.router.gates import Candidate
-from services.router.observed import Conversation
+from services.shared.domain.routing.gates import Candidate
+from services.shared.domain.routing.observed import Conversation
 from services.shared.domain.events import InferenceRequested, Operation
 from services.shared.domain.money import Price, Usage, cost_nanousd
 
