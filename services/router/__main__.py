@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from services.router.processor import CONSUMES, RouterMetrics, RouterProcessor
-from services.router.routing_table import RoutingTable
+from services.shared.domain.routing.routing_table import RoutingTable
 from services.router.settings import RouterSettings
 from services.shared.adapters.environment import (
     configuration_from_environment,
@@ -27,7 +27,7 @@ _LOG = logging.getLogger("services.router")  # not __name__, which is "__main__"
 @asynccontextmanager
 async def _build(tools: Tools) -> AsyncIterator[Process[CacheMissed]]:
     configuration = configuration_from_environment(process_environment())
-    table = RoutingTable(configuration, GenaiPricesModelCatalog(configuration.providers))
+    table = RoutingTable(configuration, GenaiPricesModelCatalog(configuration.providers).facts)
     # Asking for all prices at once also loads the price table before the first request.
     for target in table.unpriced(at_ms=int(tools.clock.now_ms())):
         _LOG.warning("refused, since its price is not known: models.%s", target)

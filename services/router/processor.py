@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, Counter
 
-from services.router.decide import Refused, Routed, route_request
-from services.router.routing_table import RoutingTable
+from services.shared.domain.routing.decide import Refused, Routed, route_request
+from services.shared.domain.routing.routing_table import RoutingTable
 from services.shared.domain.emit import Emit
 from services.shared.domain.events import CacheMissed, RequestRouted
 from services.shared.domain.terminal import emits_for_failure, journey_of

@@ -287,7 +287,9 @@ RISKY = msgspec.structs.replace(
     CHAT, cache_policy=CachePolicy(no_semantic=True, min_similarity=0.97)
 )
 SHADOW = CacheEvidence(outcome="bypass", shadow_of=ID, candidate_id=OTHER_ID, score=0.875)
-CASCADED = msgspec.structs.replace(ROUTE, score=0.625, tier="easy", is_cascade=True)
+CASCADED = msgspec.structs.replace(
+    ROUTE, score=0.625, tier="easy", is_cascade=True, conversation="0c" * 8
+)
 CASCADED_REQUEST = msgspec.structs.replace(ROUTED, cache=SHADOW, route=CASCADED)
 
 GOLDEN: dict[str, Event] = {

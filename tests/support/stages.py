@@ -28,7 +28,7 @@ from services.model_caller.calls import Service
 from services.model_caller.processor import ModelCallerProcessor
 from services.router.processor import CONSUMES as MISSED
 from services.router.processor import RouterMetrics, RouterProcessor
-from services.router.routing_table import RoutingTable
+from services.shared.domain.routing.routing_table import RoutingTable
 from services.shared.codec.headers import RETRY, SIGNATURE, signature
 from services.shared.codec.records import encode_record
 from services.shared.domain.cache_times import CacheTimes
@@ -174,7 +174,7 @@ class Stages:
 
         @asynccontextmanager
         async def build(tools: Tools) -> AsyncIterator[Process[Any]]:
-            table = RoutingTable(self.configuration, NoCatalog())
+            table = RoutingTable(self.configuration, NoCatalog().facts)
             processor = RouterProcessor(table, metrics=RouterMetrics(tools.registry))
             yield each(processor.process, clock=tools.clock)
 

@@ -282,6 +282,7 @@ class Route(Event, frozen=True, kw_only=True):
         score: How hard the request looks, as the strategy ``complexity`` ranks it; 0 = not asked.
         tier: Part of the traffic that it was counted to, e.g. ``easy``; empty = not asked.
         is_cascade: Whether an answer is judged, and the next target asked if it is doubtful.
+        conversation: Hex hash of the conversation that the alias holds at a target; empty = none.
     """
 
     alias: str
@@ -293,6 +294,7 @@ class Route(Event, frozen=True, kw_only=True):
     score: float = 0.0
     tier: str = ""
     is_cascade: bool = False
+    conversation: str = ""
 
 
 class RequestRouted(Event, frozen=True, kw_only=True):

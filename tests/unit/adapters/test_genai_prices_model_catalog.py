@@ -206,11 +206,11 @@ def test_the_package_is_not_imported_before_it_is_needed() -> None:
     """A stack on free providers alone never pays for the price table."""
     script = (
         "import sys\n"
-        "from services.router.routing_table import RoutingTable\n"
+        "from services.shared.domain.routing.routing_table import RoutingTable\n"
         "from services.shared.adapters.genai_prices_model_catalog import GenaiPricesModelCatalog\n"
         "from services.shared.domain.default_configuration import simulator_configuration\n"
         "made = simulator_configuration()\n"
-        "table = RoutingTable(made, GenaiPricesModelCatalog(made.providers))\n"
+        "table = RoutingTable(made, GenaiPricesModelCatalog(made.providers).facts)\n"
         "assert table.unpriced(at_ms=0) == []\n"
         "assert table.alias('sim-x', at_ms=0)\n"
         "sys.exit('genai_prices' in sys.modules)\n"

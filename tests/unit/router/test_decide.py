@@ -6,16 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.router.decide import (
+from services.shared.domain.routing.decide import Alias, Caller, Refused, Routed, route_request
+from services.shared.domain.routing.gates import Candidate, Gate, gate_that_stops
+from services.shared.domain.routing.strategies.expected_cost import (
     EXPECTED_OUTPUT_TOKENS,
-    Alias,
-    Caller,
-    Refused,
-    Routed,
     expected_cost_nanousd,
-    route_request,
 )
-from services.router.gates import Candidate, Gate, gate_that_stops
 from services.shared.domain.configuration import Modality, Model, ModelTarget
 from services.shared.domain.configuration_routing import Strategy
 from services.shared.domain.events import InferenceRequested, Operation

@@ -5,7 +5,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.router.processor import CONSUMES, EMITS, RouterMetrics, RouterProcessor
-from services.router.routing_table import RoutingTable
+from services.shared.domain.routing.routing_table import RoutingTable
 from services.shared.domain.configuration import Configuration, KafkaProducers
 from services.shared.domain.default_configuration import DEMO_MODEL, simulator_configuration
 from services.shared.domain.emit import Emit
@@ -52,7 +52,7 @@ def processed(
     registry: CollectorRegistry | None = None,
 ) -> list[Emit]:
     """What the router emits for a record."""
-    table = RoutingTable(configuration or simulator_configuration(), NoCatalog())
+    table = RoutingTable(configuration or simulator_configuration(), NoCatalog().facts)
     processor = RouterProcessor(table, metrics=RouterMetrics(registry or CollectorRegistry()))
     return list(processor.process(missed, NOW_MS))
 

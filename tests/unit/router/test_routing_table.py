@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from services.router.routing_table import MAX_REMEMBERED, MINUTE_MS, RoutingTable
+from services.shared.domain.routing.routing_table import MAX_REMEMBERED, MINUTE_MS, RoutingTable
 from services.shared.domain.configuration import (
     Configuration,
     KafkaProducers,
@@ -57,7 +57,7 @@ def configuration(
 
 def facts_of(config: Configuration, name: str = "m") -> ModelFacts:
     """Facts about the first target of a model."""
-    alias = RoutingTable(config, Catalog()).alias(name, at_ms=0)
+    alias = RoutingTable(config, Catalog().facts).alias(name, at_ms=0)
     assert alias is not None
     return alias.candidates[0].facts
 
@@ -97,7 +97,7 @@ def test_prices_come_from_target_then_table_then_catalog() -> None:
     }
     at_target = configuration(ModelTarget(provider="paid", model="known", price=near), prices=table)
     in_table = configuration(ModelTarget(provider="paid", model="known"), prices=table)
-    version = f"configuration-{RoutingTable(at_target, Catalog()).version}"
+    version = f"configuration-{RoutingTable(at_target, Catalog().facts).version}"
     assert price_of(at_target) == Price(
         input_nanousd_per_mtok=2_000_000_000,
         cached_input_nanousd_per_mtok=2_000_000_000,
@@ -123,7 +123,7 @@ def test_an_unknown_model_costs_nothing_only_where_that_was_said(
 def test_a_free_provider_never_asks_the_catalog() -> None:
     """So a stack on the simulator never loads the price table."""
     catalog = Catalog()
-    table = RoutingTable(configuration(ModelTarget(provider="free", model="known")), catalog)
+    table = RoutingTable(configuration(ModelTarget(provider="free", model="known")), catalog.facts)
     assert table.alias("m", at_ms=0) is not None
     assert table.unpriced(at_ms=0) == []
     assert catalog.asked == []
@@ -143,14 +143,14 @@ def test_a_free_provider_never_asks_the_catalog() -> None:
 def test_a_pattern_passes_the_name_on(alias: str, model: str, asked: str, sent: str) -> None:
     """Without a model the whole alias is passed on; a ``*`` stands for what the alias's matched."""
     config = configuration(ModelTarget(provider="free", model=model), alias=alias)
-    found = RoutingTable(config, Catalog()).alias(asked, at_ms=0)
+    found = RoutingTable(config, Catalog().facts).alias(asked, at_ms=0)
     assert found is not None
     assert found.candidates[0].model == sent
 
 
 def test_a_model_that_nobody_declared_is_not_there() -> None:
     """An unknown name is None, also the second time."""
-    table = RoutingTable(configuration(ModelTarget(provider="free")), Catalog())
+    table = RoutingTable(configuration(ModelTarget(provider="free")), Catalog().facts)
     assert table.alias("other", at_ms=0) is None
     assert table.alias("other", at_ms=0) is None
 
@@ -158,7 +158,7 @@ def test_a_model_that_nobody_declared_is_not_there() -> None:
 def test_prices_are_those_of_the_minute_of_acceptance() -> None:
     """The catalog is asked once a minute and model, always for the minute's beginning."""
     catalog = Catalog()
-    table = RoutingTable(configuration(ModelTarget(provider="paid", model="known")), catalog)
+    table = RoutingTable(configuration(ModelTarget(provider="paid", model="known")), catalog.facts)
     for at_ms in (0, MINUTE_MS - 1, MINUTE_MS, MINUTE_MS + 1):
         table.alias("m", at_ms=at_ms)
     assert catalog.asked == [("paid", "known", 0), ("paid", "known", MINUTE_MS)]
@@ -167,7 +167,7 @@ def test_prices_are_those_of_the_minute_of_acceptance() -> None:
 def test_what_is_remembered_is_bounded() -> None:
     """Names come from callers, so they may not fill the memory."""
     config = configuration(ModelTarget(provider="free"), alias="*")
-    table = RoutingTable(config, Catalog())
+    table = RoutingTable(config, Catalog().facts)
     for number in range(MAX_REMEMBERED + 10):
         table.alias(f"name-{number}", at_ms=0)
     assert len(table._remembered) == 10
@@ -181,9 +181,9 @@ def test_unpriced_names_what_will_be_refused() -> None:
         ModelTarget(provider="lenient", model="x"),
     )
     config = configuration(*targets)
-    assert RoutingTable(config, Catalog()).unpriced(at_ms=0) == ["m: paid/m"]
+    assert RoutingTable(config, Catalog().facts).unpriced(at_ms=0) == ["m: paid/m"]
     pattern = configuration(*targets, alias="m*")
-    assert RoutingTable(pattern, Catalog()).unpriced(at_ms=0) == []
+    assert RoutingTable(pattern, Catalog().facts).unpriced(at_ms=0) == []
 
 
 def test_callers_are_keys_and_producers() -> None:
@@ -192,7 +192,7 @@ def test_callers_are_keys_and_producers() -> None:
     config = Configuration(
         keys=(key,), kafka_producers=KafkaProducers(enabled=True, models=("sim-*",))
     )
-    table = RoutingTable(config, Catalog())
+    table = RoutingTable(config, Catalog().facts)
     known, producers = table.caller("k"), table.caller("")
     assert known is not None
     assert (known.models, known.disabled) == (("m",), True)
@@ -203,6 +203,6 @@ def test_callers_are_keys_and_producers() -> None:
 
 def test_producers_are_refused_unless_enabled() -> None:
     """Without the switch nobody else's records are served."""
-    producers = RoutingTable(Configuration(), Catalog()).caller("")
+    producers = RoutingTable(Configuration(), Catalog().facts).caller("")
     assert producers is not None
     assert producers.disabled

@@ -3,13 +3,12 @@
 Prices are those of the minute in which a request was accepted, so a replay finds them too.
 """
 
-from services.router.decide import Alias, Caller
-from services.router.gates import Candidate
+from services.shared.domain.routing.decide import Alias, Caller
+from services.shared.domain.routing.gates import Candidate
 from services.shared.domain.configuration import Configuration
 from services.shared.domain.configuration_version import configuration_version
 from services.shared.domain.name_patterns import WILDCARD, NamePatterns
-from services.shared.domain.target_facts import TargetFacts
-from services.shared.ports.model_catalog import ModelCatalog
+from services.shared.domain.target_facts import CatalogFacts, TargetFacts
 
 MAX_REMEMBERED = 4096
 MINUTE_MS = 60_000
@@ -22,10 +21,10 @@ class RoutingTable:
         version: Version of the configuration.
     """
 
-    def __init__(self, configuration: Configuration, catalog: ModelCatalog) -> None:
+    def __init__(self, configuration: Configuration, facts: CatalogFacts) -> None:
         """Make a table; the catalog is asked only for what the configuration does not say."""
         self.version = configuration_version(configuration)
-        self._facts = TargetFacts(configuration, catalog.facts)
+        self._facts = TargetFacts(configuration, facts)
         self._models = NamePatterns(configuration.models)
         self._callers = {
             key.id: Caller(models=key.models, disabled=key.disabled) for key in configuration.keys
