@@ -64,9 +64,7 @@ def grams_of(text: str) -> tuple[int, Counter[str]]:
 
     Words are in lower case; every number is ``0``.
     """
-    tokens = [
-        _NUMBER if token[0].isdecimal() else token for token in _TOKEN.findall(text.lower())
-    ]
+    tokens = [_NUMBER if token[0].isdecimal() else token for token in _TOKEN.findall(text.lower())]
     grams = Counter(tokens)
     grams.update(map(" ".join, pairwise(tokens)))
     return len(tokens), grams

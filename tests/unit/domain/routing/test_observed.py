@@ -188,7 +188,9 @@ def test_a_failed_request_does_not_move_its_conversation() -> None:
     route = Route(alias="m", strategy="cheapest", reason="", config_version="", conversation="c")
     observed.take_result(finished("req_1", call(error_code="timeout"), route=route))
     observed.take_result(
-        finished("req_2", call(), route=Route(alias="m", strategy="x", reason="", config_version=""))
+        finished(
+            "req_2", call(), route=Route(alias="m", strategy="x", reason="", config_version="")
+        )
     )
     assert observed.conversation("c", T0 + 1_000) is None
 
