@@ -6,7 +6,7 @@ between 0 and 1, the share of the reference prompts that look easier; ``cuts`` m
 """
 
 from collections.abc import Mapping
-from math import erf, log, sqrt
+from math import erf, fsum, log, sqrt
 
 import msgspec
 
@@ -80,11 +80,11 @@ class Classifier:
         cues = cues_of(text, grams)
         learned, known = self._learned(words, grams)
         weights = self.weights
-        raw = sum(cues.values()) + learned
+        raw = fsum(cues.values()) + learned
         deviations = (raw - weights.mean) / weights.deviation
         return Complexity(
             value=0.5 + 0.5 * erf(deviations / _SQRT_2),
-            is_unsure=known < LEAST_KNOWN * words and not tells(cues) if words else not tells(cues),
+            is_unsure=known <= LEAST_KNOWN * words and not tells(cues),
             cues=_strongest({**cues, "n-grams": learned}, weights.deviation),
         )
 
@@ -92,7 +92,8 @@ class Classifier:
         """The learned part of the score, and how many n-grams it knows."""
         learned = self.weights.grams
         found = grams.keys() & learned.keys()
-        total = sum(learned[gram] * gram_weight(grams[gram]) for gram in sorted(found))
+        # fsum, as a set has another order in each process
+        total = fsum(learned[gram] * gram_weight(grams[gram]) for gram in found)
         return total * self.weights.unit / norm(words), len(found)
 
 
