@@ -152,7 +152,9 @@ def test_a_result_ends_what_is_under_way() -> None:
     ],
 )
 def test_a_circuit_is_open_until_a_probe_is_due(
-    state: CircuitState, until: int, is_open: bool
+    state: CircuitState,
+    until: int,
+    is_open: bool,  # noqa: FBT001  # a parameter of the table
 ) -> None:
     """After that somebody has to try it."""
     observed = Observed()
