@@ -49,6 +49,7 @@ from services.shared.stream.collector import settle_garbage_collector
 from services.shared.stream.connecting import connected_producer, opened_replies, watch
 from services.shared.stream.control_publisher import KafkaControlPublisher
 from services.shared.stream.crash_points import crash_point
+from services.shared.stream.feedback_publisher import KafkaFeedbackPublisher
 from services.shared.stream.kafka_log import KafkaLog
 from services.shared.stream.publisher import KafkaRequestPublisher
 from services.shared.stream.record_finder import KafkaRecordFinder
@@ -130,6 +131,7 @@ async def _run(  # wiring, one statement a part
         desk = Desk(
             publisher=publisher,
             controls=KafkaControlPublisher(producer),
+            feedback=KafkaFeedbackPublisher(producer),
             replies=replies,
             streams=streams,
             keys={key.id: key for key in configuration.keys},

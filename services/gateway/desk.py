@@ -14,6 +14,7 @@ from services.shared.domain.configuration import Model, VirtualKey
 from services.shared.domain.name_patterns import NamePatterns
 from services.shared.ports.clock import Clock
 from services.shared.ports.control_publisher import ControlPublisher
+from services.shared.ports.feedback_publisher import FeedbackPublisher
 from services.shared.ports.request_publisher import RequestPublisher
 from services.shared.telemetry.metrics import latency_histogram
 
@@ -37,6 +38,12 @@ class InferenceMetrics:
             ("operation", "status", "code"),
             registry=registry,
         )
+        self.feedback = Counter(
+            "millrace_feedback",
+            "Feedback by source and result: recorded, or the code of the refusal.",
+            ("source", "result"),
+            registry=registry,
+        )
         self.duration: Histogram = latency_histogram(
             "gen_ai_server_request_duration_seconds",
             "From the request's head to the end of its answer.",
@@ -57,6 +64,7 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         publisher: The way into the pipeline.
         controls: The way to those who run requests.
+        feedback: The way to those who learn from opinions on answers.
         replies: Where answers arrive.
         streams: Where the answers of any request are followed.
         keys: Virtual keys by id.
@@ -72,6 +80,7 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
 
     publisher: RequestPublisher
     controls: ControlPublisher
+    feedback: FeedbackPublisher
     replies: Replies
     streams: Streams
     keys: Mapping[str, VirtualKey]

@@ -58,6 +58,9 @@ def openapi_document() -> dict[str, Any]:
                 "followRequest", "The events of a streamed request, from its first or any on."
             ),
             "/v1/requests/{id}/cancel": _cancel("cancelRequest", "End a running request."),
+            "/v1/requests/{id}/feedback": _feedback(
+                "giveFeedback", "Say how good the answer to a request was."
+            ),
             "/livez": _probe("livez", "The process turns.", "text/plain"),
             "/readyz": _probe("readyz", "Requests can be accepted.", "text/plain"),
             "/health": _probe("health", "Each component.", JSON),
@@ -143,6 +146,19 @@ def _cancel(name: str, summary: str) -> Schema:
             "summary": summary,
             "parameters": [_ID],
             "responses": {**answered, "202": answered["200"]},
+        }
+    }
+
+
+def _feedback(name: str, summary: str) -> Schema:
+    body = {"required": True, "content": {JSON: {"schema": schemas.FEEDBACK}}}
+    return {
+        "post": {
+            "operationId": name,
+            "summary": summary,
+            "parameters": [_ID],
+            "requestBody": body,
+            "responses": _responses({JSON: {"schema": schemas.FEEDBACK_ANSWER}}),
         }
     }
 

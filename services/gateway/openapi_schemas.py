@@ -263,6 +263,34 @@ REQUEST = _shape(
     "status",
     "accepted_at",
 )
+_SOURCE: Schema = {"enum": ["user", "judge"]}
+_SCORE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
+FEEDBACK: Schema = {
+    "type": "object",
+    "properties": {
+        "score": {**_SCORE, "description": "0 = bad .. 1 = good."},
+        "thumb": {"enum": ["up", "down"], "description": "Instead of a score."},
+        "source": {**_SOURCE, "default": "user"},
+    },
+    "oneOf": [{"required": ["score"]}, {"required": ["thumb"]}],
+    "additionalProperties": False,
+}
+FEEDBACK_ANSWER = _shape(
+    {
+        "id": _TEXT,
+        "object": {"const": "millrace.feedback"},
+        "request_id": _TEXT,
+        "source": _SOURCE,
+        "score": _SCORE,
+        "created_at": {"type": "integer", "description": "Unix ms."},
+    },
+    "id",
+    "object",
+    "request_id",
+    "source",
+    "score",
+    "created_at",
+)
 ERROR = _shape(
     {
         "error": _shape(

@@ -6,6 +6,7 @@ from services.gateway.app import Routes
 from services.gateway.asgi import Handler
 from services.gateway.desk import MS_PER_S, Desk
 from services.gateway.events_api import EventsApi
+from services.gateway.feedback_api import FeedbackApi
 from services.gateway.health_api import HealthApi
 from services.gateway.inference import inference
 from services.gateway.models_api import ModelsApi
@@ -52,6 +53,7 @@ def routes(
         templates={
             "/v1/models/{model}": {"GET": models_api.get},
             "/v1/requests/{id}/events": {"GET": events_api.get},
+            "/v1/requests/{id}/feedback": {"POST": FeedbackApi(desk, own).give},
             "/v1/requests/{id}/cancel": {"POST": requests_api.cancel},
             "/v1/requests/{id}": {"GET": requests_api.get},
         },

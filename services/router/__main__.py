@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from services.router.processor import CONSUMES, RouterMetrics, RouterProcessor
-from services.shared.domain.routing.routing_table import RoutingTable
 from services.router.settings import RouterSettings
 from services.shared.adapters.environment import (
     configuration_from_environment,
@@ -15,7 +14,10 @@ from services.shared.adapters.environment import (
 from services.shared.adapters.genai_prices_model_catalog import GenaiPricesModelCatalog
 from services.shared.adapters.system_clock import SystemClock
 from services.shared.domain.events import CacheMissed
+from services.shared.domain.routing.observed import PROMPT_CACHE_IDLE_MS, Observed
+from services.shared.domain.routing.routing_table import RoutingTable
 from services.shared.stream.loop import Process
+from services.shared.stream.observing import observing
 from services.shared.stream.service import run_stage
 from services.shared.stream.shapes import each
 from services.shared.stream.stage import Stage, Tools
@@ -32,9 +34,19 @@ async def _build(tools: Tools) -> AsyncIterator[Process[CacheMissed]]:
     for target in table.unpriced(at_ms=int(tools.clock.now_ms())):
         _LOG.warning("refused, since its price is not known: models.%s", target)
     _LOG.info("routing", extra={"config_version": table.version})
-    yield each(
-        RouterProcessor(table, metrics=RouterMetrics(tools.registry)).process, clock=tools.clock
-    )
+    metrics = RouterMetrics(tools.registry)
+    if not table.observes:
+        yield each(RouterProcessor(table, metrics=metrics).process, clock=tools.clock)
+        return
+    observed = Observed(table.reference)
+    processor = RouterProcessor(table, metrics=metrics, observed=observed)
+    async with observing(
+        tools,
+        since_ms=tools.clock.now_ms() - PROMPT_CACHE_IDLE_MS,
+        take_result=observed.take_result,
+        take_health=observed.take_health,
+    ):
+        yield each(processor.process, clock=tools.clock)
 
 
 def main() -> None:

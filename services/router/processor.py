@@ -4,10 +4,18 @@ from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, Counter
 
-from services.shared.domain.routing.decide import Refused, Routed, route_request
-from services.shared.domain.routing.routing_table import RoutingTable
 from services.shared.domain.emit import Emit
 from services.shared.domain.events import CacheMissed, RequestRouted
+from services.shared.domain.routing.decide import (
+    NOTHING_SEEN,
+    Refused,
+    Routed,
+    Seen,
+    remember,
+    route_request,
+)
+from services.shared.domain.routing.observed import Observed
+from services.shared.domain.routing.routing_table import RoutingTable
 from services.shared.domain.terminal import emits_for_failure, journey_of
 from services.shared.domain.topics import Topic
 
@@ -39,27 +47,40 @@ class RouterMetrics:
 class RouterProcessor:
     """One ``CacheMissed`` in; one ``RequestRouted`` or the end of the request out."""
 
-    def __init__(self, table: RoutingTable, *, metrics: RouterMetrics) -> None:
-        """Make a router of one configuration."""
+    def __init__(
+        self, table: RoutingTable, *, metrics: RouterMetrics, observed: Observed | None = None
+    ) -> None:
+        """Make a router of one configuration.
+
+        Args:
+            table: The configuration.
+            metrics: Where decisions are counted.
+            observed: What is seen of targets, kept up to date by somebody; None = nobody does, as
+                no strategy looks at it.
+        """
         self._table = table
         self._metrics = metrics
+        self._observed = observed
 
     def process(self, missed: CacheMissed, now_ms: float) -> Iterator[Emit]:
         """Route one request.
 
         Args:
             missed: The request, and what the cache found.
-            now_ms: Unix ms; stamps a refusal, decides nothing.
+            now_ms: Unix ms; stamps a refusal, and is the time of what was observed.
         """
-        request = missed.request
+        request, observed = missed.request, self._observed
         decision = route_request(
             request,
             caller=self._table.caller(request.key_id),
             alias=self._table.alias(request.model, at_ms=request.accepted_at),
             config_version=self._table.version,
+            seen=NOTHING_SEEN if observed is None else Seen(observed=observed, now_ms=now_ms),
         )
         match decision:
             case Routed(route=route, lane=lane):
+                if observed is not None:
+                    remember(observed, request, decision, now_ms=now_ms)
                 self._metrics.routed(route.strategy)
                 routed = RequestRouted(
                     request=request,

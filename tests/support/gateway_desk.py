@@ -28,6 +28,7 @@ from services.shared.domain.events import (
     CacheMissed,
     ChunkKind,
     ControlRequested,
+    FeedbackGiven,
     InferenceFinished,
     InferenceRequested,
     Operation,
@@ -143,6 +144,27 @@ class FakeControls:
         if self.is_away:
             raise Unavailable("kafka", "the test says so")
         self.published.append(control)
+
+
+class FakeFeedback:
+    """Takes feedback, or refuses it.
+
+    Attributes:
+        published: What was taken.
+        is_away: Whether the log answers no more.
+    """
+
+    def __init__(self) -> None:
+        """Take everything."""
+        self.published: list[FeedbackGiven] = []
+        self.is_away = False
+
+    async def publish(self, feedback: FeedbackGiven) -> None:
+        """Take a record."""
+        await asyncio.sleep(0)
+        if self.is_away:
+            raise Unavailable("kafka", "the test says so")
+        self.published.append(feedback)
 
 
 class FakeFinder:
@@ -287,6 +309,7 @@ def desk_of(
     publisher: FakePublisher,
     *,
     controls: FakeControls | None = None,
+    feedback: FakeFeedback | None = None,
     disk: DiskGuard | None = None,
     pass_by: Callable[[str], None] = lambda _place: None,
 ) -> Desk:
@@ -299,6 +322,7 @@ def desk_of(
     return Desk(
         publisher=publisher,
         controls=controls or FakeControls(),
+        feedback=feedback or FakeFeedback(),
         replies=Replies(lead=streams.lead),
         streams=streams,
         keys=KEYS,

@@ -30,6 +30,7 @@ from services.shared.stream.chunk_reader import follow, open_reply_partition
 from services.shared.stream.claim_log import ClaimLog
 from services.shared.stream.client import Reader, TopicPartition
 from services.shared.stream.control_publisher import KafkaControlPublisher
+from services.shared.stream.feedback_publisher import KafkaFeedbackPublisher
 from services.shared.stream.publisher import KafkaRequestPublisher
 from services.shared.stream.record_finder import KafkaRecordFinder
 from tests.support.claims import idempotency_of
@@ -110,6 +111,7 @@ class Gateway:
         self.desk = Desk(
             publisher=publisher,
             controls=KafkaControlPublisher(producer),
+            feedback=KafkaFeedbackPublisher(producer),
             replies=replies,
             streams=self.streams,
             keys=KEYS,

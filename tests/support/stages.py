@@ -28,7 +28,6 @@ from services.model_caller.calls import Service
 from services.model_caller.processor import ModelCallerProcessor
 from services.router.processor import CONSUMES as MISSED
 from services.router.processor import RouterMetrics, RouterProcessor
-from services.shared.domain.routing.routing_table import RoutingTable
 from services.shared.codec.headers import RETRY, SIGNATURE, signature
 from services.shared.codec.records import encode_record
 from services.shared.domain.cache_times import CacheTimes
@@ -44,9 +43,12 @@ from services.shared.domain.configuration import (
 )
 from services.shared.domain.events import InferenceRequested
 from services.shared.domain.model_facts import ModelFacts
+from services.shared.domain.routing.observed import PROMPT_CACHE_IDLE_MS, Observed
+from services.shared.domain.routing.routing_table import RoutingTable
 from services.shared.domain.spans import Span
 from services.shared.domain.topics import BATCH_TOPICS, REQUEST_TOPICS, RETRY_TOPICS
 from services.shared.stream.loop import Process
+from services.shared.stream.observing import observing
 from services.shared.stream.result_follower import following
 from services.shared.stream.shapes import each, polled, timed
 from services.shared.stream.stage import Stage, Tools
@@ -175,8 +177,19 @@ class Stages:
         @asynccontextmanager
         async def build(tools: Tools) -> AsyncIterator[Process[Any]]:
             table = RoutingTable(self.configuration, NoCatalog().facts)
-            processor = RouterProcessor(table, metrics=RouterMetrics(tools.registry))
-            yield each(processor.process, clock=tools.clock)
+            metrics = RouterMetrics(tools.registry)
+            if not table.observes:
+                yield each(RouterProcessor(table, metrics=metrics).process, clock=tools.clock)
+                return
+            observed = Observed(table.reference)
+            processor = RouterProcessor(table, metrics=metrics, observed=observed)
+            async with observing(
+                tools,
+                since_ms=tools.clock.now_ms() - PROMPT_CACHE_IDLE_MS,
+                take_result=observed.take_result,
+                take_health=observed.take_health,
+            ):
+                yield each(processor.process, clock=tools.clock)
 
         return Stage(service="router", topics=MISSED, build=build)
 

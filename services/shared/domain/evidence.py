@@ -1,12 +1,13 @@
 """Response headers that say how an answer came about."""
 
 from services.shared.domain.events import CacheEvidence, CacheOutcome, Route, Target
+from services.shared.domain.money import usd_from_nanousd
 
 MAX_HEADER_CHARACTERS = 256
 
 
 def route_headers(route: Route | None, served_by: Target | None = None) -> dict[str, str]:
-    """Headers ``x-millrace-route-*``.
+    """Headers ``x-millrace-route-*``; the expected cost is in USD.
 
     Args:
         route: The router's decision; None = the request was never routed.
@@ -25,6 +26,11 @@ def route_headers(route: Route | None, served_by: Target | None = None) -> dict[
         "x-millrace-route-target": chosen,
         "x-millrace-route-fallbacks": ", ".join(name for name in names if name != chosen),
         "x-millrace-route-config-version": route.config_version,
+        "x-millrace-route-tier": route.tier,
+        "x-millrace-route-score": f"{route.score:.3f}" if route.score else "",
+        "x-millrace-route-expected-cost": f"{usd_from_nanousd(route.expected_cost_nanousd):f}"
+        if route.expected_cost_nanousd
+        else "",
     }
     return {name: header_text(value) for name, value in headers.items() if value}
 

@@ -8,11 +8,13 @@ All maps are bounded; what is oldest goes first.
 """
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import TypeVar
 
 import msgspec
 
+from services.shared.domain.complexity.cuts import Cuts, RecentScores
+from services.shared.domain.configuration_routing import Strategy
 from services.shared.domain.events import (
     CircuitState,
     InferenceFinished,
@@ -28,9 +30,13 @@ GIVEN_UP_MS = 600_000
 PROMPT_CACHE_IDLE_MS = 300_000
 """How long providers keep a prompt that nobody asks for."""
 
+RECUT_EVERY = 50
+"""Scores after which cuts are laid anew."""
+
 MAX_TARGETS = 4_096
 MAX_UNDER_WAY = 100_000
 MAX_CONVERSATIONS = 50_000
+MAX_SCORED_ALIASES = 256
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -95,17 +101,39 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True):
     at_ms: float
 
 
+class _Scores:
+    """The recent scores of an alias, and the cuts that were made of them last."""
+
+    __slots__ = ("at_count", "cuts", "recent")
+
+    def __init__(self, reference: Sequence[float]) -> None:
+        self.recent = RecentScores(reference)
+        self.cuts: Cuts | None = None
+        self.at_count = 0
+
+
 class _UnderWay(msgspec.Struct, frozen=True):
     target: str
     tokens: int
     at_ms: float
 
 
+def _no_reference(_alias: str) -> Sequence[float]:
+    return ()
+
+
 class Observed:
     """What one router process has seen."""
 
-    def __init__(self) -> None:
-        """Start with nothing."""
+    def __init__(self, reference_of: Callable[[str], Sequence[float]] = _no_reference) -> None:
+        """Start with nothing.
+
+        Args:
+            reference_of: Quantiles of scores that stand for an alias's own until it has some.
+        """
+        self._reference_of = reference_of
+        self._scores: OrderedDict[str, _Scores] = OrderedDict()
+        self._inputs: OrderedDict[str, DecayedMean] = OrderedDict()
         self._lengths: OrderedDict[tuple[str, str], DecayedMean] = OrderedDict()
         self._times: OrderedDict[str, Times] = OrderedDict()
         self._under_way: OrderedDict[str, _UnderWay] = OrderedDict()
@@ -118,6 +146,23 @@ class Observed:
         """Mean output tokens of an alias at a target; None when there is no sample yet."""
         length = self._lengths.get((alias, target))
         return None if length is None else length.mean
+
+    def input_tokens(self, alias: str) -> float | None:
+        """Mean input tokens of an alias; None when there is no sample yet."""
+        length = self._inputs.get(alias)
+        return None if length is None else length.mean
+
+    def cuts(self, alias: str, lay: Callable[[RecentScores], Cuts]) -> Cuts:
+        """The cuts of an alias; laid anew whenever enough new scores have come.
+
+        Args:
+            alias: Model alias asked for.
+            lay: Lays them.
+        """
+        scores = self._scores.get(alias) or self._new_scores(alias)
+        if scores.cuts is None or scores.recent.count - scores.at_count >= RECUT_EVERY:
+            scores.cuts, scores.at_count = lay(scores.recent), scores.recent.count
+        return scores.cuts
 
     def times(self, target: str) -> Times | None:
         """How long a target takes; None when it was never seen."""
@@ -179,10 +224,13 @@ class Observed:
     def take_result(self, finished: InferenceFinished) -> None:
         """A request ended: learn from its calls that gave an answer."""
         self.ended(finished.request_id)
+        route = finished.route
+        if route is not None and route.strategy == Strategy.COMPLEXITY:
+            scores = self._scores.get(route.alias) or self._new_scores(route.alias)
+            scores.recent.add(route.score, is_unsure=route.score == 0)
         answered = [call for call in finished.calls if not call.error_code]
         for call in answered:
             self._learn(finished, call)
-        route = finished.route
         if answered and route is not None and route.conversation:
             last = answered[-1]
             self.hold(
@@ -197,6 +245,10 @@ class Observed:
     def _learn(self, finished: InferenceFinished, call: ModelCall) -> None:
         target = f"{call.provider}/{call.model}"
         at_ms = finished.accepted_at + call.finished_ms
+        if call.usage.input_tokens:
+            inputs = self._inputs.get(finished.model) or DecayedMean(LENGTHS_HALF_LIFE_MS)
+            inputs.add(call.usage.input_tokens, at_ms)
+            _put(self._inputs, finished.model, inputs, MAX_TARGETS)
         if call.usage.output_tokens:
             key = (finished.model, target)
             length = self._lengths.get(key) or DecayedMean(LENGTHS_HALF_LIFE_MS)
@@ -208,6 +260,11 @@ class Observed:
         elif call.first_chunk_ms >= 0:
             times.first_output.add(call.first_chunk_ms - call.started_ms, at_ms)
         _put(self._times, target, times, MAX_TARGETS)
+
+    def _new_scores(self, alias: str) -> _Scores:
+        scores = _Scores(self._reference_of(alias))
+        _put(self._scores, alias, scores, MAX_SCORED_ALIASES)
+        return scores
 
     def _is_oldest_given_up(self, now_ms: float) -> bool:
         oldest = next(iter(self._under_way.values()))

@@ -1,8 +1,8 @@
 """The strategy ``cascade``: the weakest target first, the next one if its answer is doubtful."""
 
-from services.shared.domain.routing.strategies.strategy import Choice, Situation
 from services.shared.domain.configuration_routing import CascadeStream
 from services.shared.domain.events import Operation
+from services.shared.domain.routing.strategies.strategy import Choice, Situation
 
 
 def weakest_first(situation: Situation) -> Choice:

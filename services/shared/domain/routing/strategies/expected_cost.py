@@ -1,9 +1,10 @@
 """What a request is expected to cost at a target."""
 
+from services.shared.domain.events import InferenceRequested, Operation
+from services.shared.domain.money import NANOUSD_PER_USD, Price, Usage, cost_nanousd
 from services.shared.domain.routing.gates import Candidate
 from services.shared.domain.routing.observed import Conversation
-from services.shared.domain.events import InferenceRequested, Operation
-from services.shared.domain.money import Price, Usage, cost_nanousd
+from services.shared.domain.routing.strategies.strategy import Situation
 
 EXPECTED_OUTPUT_TOKENS = 256
 """Output tokens that a choice is expected to have while nothing is known of its alias."""
@@ -60,3 +61,22 @@ def cached_tokens(
 def price_of(request: InferenceRequested, candidate: Candidate) -> Price:
     """What a target costs a request of that size."""
     return candidate.facts.price_for(request.estimated_input_tokens) or Price()
+
+
+def cost_at(situation: Situation, candidate: Candidate) -> int:
+    """Expected cost of the situation's request at a target, nano-USD."""
+    request, observed = situation.request, situation.observed
+    held = None
+    if situation.conversation:
+        held = observed.conversation(situation.conversation, situation.now_ms)
+    return expected_cost_nanousd(
+        request,
+        price_of(request, candidate),
+        learnt=observed.output_tokens(request.model, candidate.name),
+        cached_tokens=cached_tokens(request, candidate, held),
+    )
+
+
+def dollars(nanousd: int) -> str:
+    """An amount for people."""
+    return f"${nanousd / NANOUSD_PER_USD:.6f}"

@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from services.shared.domain.routing.gates import Candidate
-from services.shared.domain.routing.observed import Observed
+from services.shared.domain.complexity.classifier import Classifier
 from services.shared.domain.configuration import Model
 from services.shared.domain.events import InferenceRequested
+from services.shared.domain.routing.gates import Candidate
+from services.shared.domain.routing.observed import Observed
 
 
 class Situation(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,6 +19,7 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
         model: The alias as configured.
         candidates: Its targets, in the configured order.
         passed: Those of them that can serve the request, in the same order; not empty.
+        classifier: Its classifier; None = it has none, so nothing can be said of any request.
         observed: What was seen of targets and conversations.
         now_ms: The time, unix ms.
         conversation: Key of the request's conversation; empty = it belongs to none, or its alias
@@ -28,6 +30,7 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     model: Model
     candidates: Sequence[Candidate]
     passed: Sequence[Candidate]
+    classifier: Classifier | None
     observed: Observed
     now_ms: float
     conversation: str = ""

@@ -1,5 +1,6 @@
 """All strategies."""
 
+from services.shared.domain.configuration_routing import Strategy
 from services.shared.domain.routing.strategies.cascade import weakest_first
 from services.shared.domain.routing.strategies.cheapest import by_cost
 from services.shared.domain.routing.strategies.complexity import by_complexity
@@ -7,7 +8,6 @@ from services.shared.domain.routing.strategies.fastest import by_time
 from services.shared.domain.routing.strategies.least_busy import by_tokens_under_way
 from services.shared.domain.routing.strategies.strategy import Ordering
 from services.shared.domain.routing.strategies.unobserved import as_listed, by_tier, by_weight
-from services.shared.domain.configuration_routing import Strategy
 
 ORDERINGS: dict[Strategy, Ordering] = {
     Strategy.FIXED: as_listed,
