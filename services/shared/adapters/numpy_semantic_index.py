@@ -20,6 +20,7 @@ MOST_ENTRIES = 200_000
 _FIRST_ROWS = 4  # most scopes are a system prompt that is used once
 _INLINE_ROWS = 4_000  # compared in less time than a thread takes to be woken on a busy machine
 _SWEEP_EVERY_MS = 60_000.0
+_LEAST_NORM = 1e-6
 
 Matrix = NDArray[np.float32]
 Times = NDArray[np.int64]
@@ -215,7 +216,10 @@ def _top(
 
 
 def _widened(vector: bytes) -> Matrix:
-    return np.frombuffer(vector, "<f2").astype(np.float32)
+    """A vector of length 1 again: rounding to halves changes it by some thousandths."""
+    wide = np.frombuffer(vector, "<f2").astype(np.float32)
+    unit: Matrix = wide / max(float(np.linalg.norm(wide)), _LEAST_NORM)
+    return unit
 
 
 def _is_vector(vector: bytes) -> bool:

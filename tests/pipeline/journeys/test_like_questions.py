@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from services.cli.cache.decide import Selection
+from services.cli.cache.purging import plan_purge, purge
 from services.shared.codec.records import decode_record
 from services.shared.domain.configuration import Cache, Configuration, Model
 from services.shared.domain.configuration_semantic import Semantic, SemanticMode
@@ -20,7 +22,9 @@ from services.shared.domain.events import (
 )
 from services.shared.domain.topics import Topic
 from tests.pipeline.journeys.travel import Travel, message_of, text_of
+from tests.support.fake_clock import START_MS
 from tests.support.fake_encoder import FakeEncoder
+from tests.support.memory_entries import CacheDesk
 from tests.support.pipeline import Pipeline
 from tests.support.stages import configuration, publish
 
@@ -316,3 +320,40 @@ async def test_every_answer_that_is_kept_is_announced(pipeline: Pipeline) -> Non
     assert entry.semantic is None
     assert raw.key == entry.entry_id.encode() == b"request-00000001"
     assert entry.fingerprint in travel.stages.cache.entries
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [
+        pytest.param(Selection(ids=frozenset({"request-00000001"})), id="purge"),
+        pytest.param(Selection(since_ms=int(START_MS)), id="rollback"),
+    ],
+)
+async def test_what_was_purged_is_asked_again(pipeline: Pipeline, selection: Selection) -> None:
+    """By its own words and by others; nothing of it is left in the exact cache."""
+    travel = travel_of(pipeline)
+    await travel.start()
+    await travel.ask(question(travel, 1))
+    table = CacheDesk(pipeline.cluster, travel.stages.cache, now_ms=pipeline.clock.now_ms())
+    await purge(table.desk, await plan_purge(table.desk, selection))
+    assert travel.stages.cache.entries == {}
+    await pipeline.run_until_quiet()
+    like = await answered(travel, question(travel, 2, LIKE))
+    assert (like.cache.outcome, like.cache.candidate_id) == ("miss", "")
+    same = await answered(travel, question(travel, 3, fingerprint=f"{1:064x}"))
+    assert same.cache.source_request_id == "request-00000002"
+
+
+async def test_a_rollback_leaves_what_was_there_before(pipeline: Pipeline) -> None:
+    """It purges what was admitted at the time or later, and nothing else."""
+    travel = travel_of(pipeline)
+    await travel.start()
+    await travel.ask(question(travel, 1))
+    await pipeline.advance(60)
+    then_ms = int(pipeline.clock.now_ms())
+    await travel.ask(question(travel, 2, OTHER))
+    table = CacheDesk(pipeline.cluster, travel.stages.cache, now_ms=pipeline.clock.now_ms())
+    await purge(table.desk, await plan_purge(table.desk, Selection(since_ms=then_ms)))
+    await pipeline.run_until_quiet()
+    assert (await answered(travel, question(travel, 3, LIKE))).cache.outcome == "semantic_hit"
+    assert (await answered(travel, question(travel, 4, OTHER.lower()))).cache.outcome == "miss"
