@@ -25,6 +25,7 @@ from services.shared.domain.configuration import Configuration
 from services.shared.domain.events import InferenceRequested
 from services.shared.domain.semantic_modes import SemanticModes
 from services.shared.domain.topics import Topic
+from services.shared.ports.clock import Clock
 from services.shared.ports.encoder import Encoder
 from services.shared.ports.response_cache import ResponseCache
 from services.shared.ports.semantic_index import SemanticIndex
@@ -62,7 +63,7 @@ def main() -> None:
         looking = asyncio.create_task(pacing.run())
         async with (
             connected_redis(settings.redis_url) as redis,
-            _compared_by(settings, environ, configuration) as compared_by,
+            _compared_by(settings, environ, configuration, tools.clock) as compared_by,
             looking_up(
                 tools,
                 configuration,
@@ -167,7 +168,10 @@ def _follower(tools: Tools, index: SemanticIndex) -> EntryFollower:
 
 @asynccontextmanager
 async def _compared_by(
-    settings: CacheLookupSettings, environ: Mapping[str, str], configuration: Configuration
+    settings: CacheLookupSettings,
+    environ: Mapping[str, str],
+    configuration: Configuration,
+    clock: Clock,
 ) -> AsyncIterator[tuple[Encoder, SemanticIndex] | None]:
     """Encoder and index; their libraries are imported only where an alias compares by meaning."""
     if not SemanticModes(configuration).are_any_on:
@@ -189,6 +193,7 @@ async def _compared_by(
         api_key=settings.qdrant_api_key,
         encoder=encoder,
         max_entries=policy.max_entries,
+        clock=clock,
     ) as index:
         yield encoder, index
 
