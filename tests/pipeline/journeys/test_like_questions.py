@@ -29,7 +29,7 @@ from tests.support.pipeline import Pipeline
 from tests.support.stages import configuration, publish
 
 ASKED = "How do I reset the password of my mail account?"
-LIKE = "how do I reset the password of my mail account"
+LIKE = "how do I reset the password of my mail account?"
 OTHER = "Where can I buy a bicycle in the old town?"
 
 
@@ -293,7 +293,7 @@ async def test_like_questions_of_one_poll_are_encoded_once_and_identical_ones_sh
     await pipeline.run_until_quiet()
     ends = [travel.end_of(f"request-{number:08d}").cache.outcome for number in (1, 2, 3)]
     assert sorted(ends) == ["joined", "joined", "miss"]
-    assert all(len(texts) == len(set(texts)) for texts in encoder.encoded)
+    assert all(len(texts) == len(set(texts)) for texts in encoder.calls)
 
 
 async def test_a_repeated_question_past_the_cache_renews_the_answer(pipeline: Pipeline) -> None:
