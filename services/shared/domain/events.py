@@ -229,6 +229,8 @@ class CacheEvidence(Event, frozen=True, kw_only=True):
         semantic: The question as it was compared; null = it was not.
         shadow_of: Request that was served from the cache and is asked again here, to find out
             whether that was right; empty = none.
+        shadow_weight: Number of requests that such a request stands for: 1 / share of hits that
+            are asked again; 0 = it is none.
     """
 
     outcome: str = CacheOutcome.MISS.value
@@ -239,6 +241,7 @@ class CacheEvidence(Event, frozen=True, kw_only=True):
     candidate_id: str = ""
     semantic: SemanticKey | None = None
     shadow_of: str = ""
+    shadow_weight: float = 0.0
 
 
 class CacheMissed(Event, frozen=True, kw_only=True):
@@ -539,6 +542,8 @@ class CandidateJudged(Event, frozen=True, kw_only=True):
         was_served: Whether the cached answer had been served (a re-ask), or not (a miss).
         weight: Number of requests that this one stands for: 1 / share of hits that are re-asked.
         at: When it turned out, unix ms.
+        without_candidate: Number of the tenant's requests since the last judgement by the same
+            process that were compared and found no candidate.
     """
 
     request_id: str
@@ -550,6 +555,7 @@ class CandidateJudged(Event, frozen=True, kw_only=True):
     was_served: bool
     weight: float
     at: int
+    without_candidate: int = 0
 
 
 class FeedbackGiven(Event, frozen=True, kw_only=True):
