@@ -287,7 +287,12 @@ RISKY = msgspec.structs.replace(
     CHAT, cache_policy=CachePolicy(no_semantic=True, min_similarity=0.97)
 )
 SHADOW = CacheEvidence(
-    outcome="bypass", shadow_of=ID, candidate_id=OTHER_ID, score=0.875, shadow_weight=10.0
+    outcome="bypass",
+    shadow_of=ID,
+    candidate_id=OTHER_ID,
+    candidate_fingerprint="f0" * 32,
+    score=0.875,
+    shadow_weight=10.0,
 )
 CASCADED = msgspec.structs.replace(ROUTE, score=0.625, tier="easy", is_cascade=True)
 CASCADED_REQUEST = msgspec.structs.replace(ROUTED, cache=SHADOW, route=CASCADED)

@@ -3,8 +3,11 @@
 from collections.abc import Sequence
 
 from services.cache_lookup.verified.bound import Bets
+from services.shared.domain.verified import LEAST_SCORE
 
-THRESHOLDS: Sequence[float] = tuple(number / 100 for number in range(70, 100))
+THRESHOLDS: Sequence[float] = tuple(
+    number / 100 for number in range(round(100 * LEAST_SCORE), 100)
+)
 """Scores from which on answers may be served, ascending."""
 
 NOTHING = float("inf")

@@ -41,19 +41,6 @@ class Gatekeeper(Protocol):
         ...
 
 
-class OpenGate:
-    """The gatekeeper of the modes without a controller: always serves, never asks again."""
-
-    def serves(self, tenant: str, entry_id: str, score: float) -> bool:
-        """Yes."""
-        del tenant, entry_id, score
-        return True
-
-    def asks_again(self, tenant: str, draw: float) -> None:
-        """No."""
-        del tenant, draw
-
-
 class Controllers:
     """The controllers of all tenants; a fold over ``cache-judgements``, and a ``Gatekeeper``.
 

@@ -226,6 +226,7 @@ class CacheEvidence(Event, frozen=True, kw_only=True):
         score: Of the candidate after all checks, 0..1, as the controller of the verified mode
             compares it; 0 = there was none, or a check vetoed it.
         candidate_id: Entry that came closest, served or not; empty = none.
+        candidate_fingerprint: Key of its answer in the exact cache; empty = none.
         semantic: The question as it was compared; null = it was not.
         shadow_of: Request that was served from the cache and is asked again here, to find out
             whether that was right; empty = none.
@@ -239,6 +240,7 @@ class CacheEvidence(Event, frozen=True, kw_only=True):
     similarity: float = 0.0
     score: float = 0.0
     candidate_id: str = ""
+    candidate_fingerprint: str = ""
     semantic: SemanticKey | None = None
     shadow_of: str = ""
     shadow_weight: float = 0.0
