@@ -286,7 +286,14 @@ NEAR = CacheEvidence(
 RISKY = msgspec.structs.replace(
     CHAT, cache_policy=CachePolicy(no_semantic=True, min_similarity=0.97)
 )
-SHADOW = CacheEvidence(outcome="bypass", shadow_of=ID, candidate_id=OTHER_ID, score=0.875)
+SHADOW = CacheEvidence(
+    outcome="bypass",
+    shadow_of=ID,
+    candidate_id=OTHER_ID,
+    candidate_fingerprint="f0" * 32,
+    score=0.875,
+    shadow_weight=10.0,
+)
 CASCADED = msgspec.structs.replace(
     ROUTE, score=0.625, tier="easy", is_cascade=True, conversation="0c" * 8
 )
@@ -352,6 +359,7 @@ GOLDEN: dict[str, Event] = {
         was_served=False,
         weight=1.0,
         at=T0 + 991,
+        without_candidate=3,
     ),
     "candidate_judged.v1.asked-again": CandidateJudged(
         request_id=f"{ID}-shadow",

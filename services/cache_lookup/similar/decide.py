@@ -18,6 +18,7 @@ from services.shared.domain.events import (
     InferenceRequested,
     SemanticKey,
 )
+from services.shared.domain.verified import LEAST_SCORE
 
 
 def least_similarity(semantic: Semantic, mode: SemanticMode, policy: CachePolicy) -> float:
@@ -28,6 +29,8 @@ def least_similarity(semantic: Semantic, mode: SemanticMode, policy: CachePolicy
         mode: Of the alias that is asked.
         policy: What the caller says.
     """
+    if mode is SemanticMode.VERIFIED:  # the tenant's own controller has the say
+        return max(LEAST_SCORE, policy.min_similarity)
     usual = semantic.threshold
     if mode is SemanticMode.STRICT:
         usual = max(usual, STRICT_SIMILARITY)
@@ -42,6 +45,7 @@ def evidence_of(key: SemanticKey, choice: Choice) -> CacheEvidence:
         similarity=_ratio(choice.similarity),
         score=_ratio(choice.score),
         candidate_id="" if candidate is None else candidate.entry.entry_id,
+        candidate_fingerprint="" if candidate is None else candidate.entry.fingerprint,
         semantic=key,
     )
 

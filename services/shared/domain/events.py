@@ -226,9 +226,12 @@ class CacheEvidence(Event, frozen=True, kw_only=True):
         score: Of the candidate after all checks, 0..1, as the controller of the verified mode
             compares it; 0 = there was none, or a check vetoed it.
         candidate_id: Entry that came closest, served or not; empty = none.
+        candidate_fingerprint: Key of its answer in the exact cache; empty = none.
         semantic: The question as it was compared; null = it was not.
         shadow_of: Request that was served from the cache and is asked again here, to find out
             whether that was right; empty = none.
+        shadow_weight: Number of requests that such a request stands for: 1 / share of hits that
+            are asked again; 0 = it is none.
     """
 
     outcome: str = CacheOutcome.MISS.value
@@ -237,8 +240,10 @@ class CacheEvidence(Event, frozen=True, kw_only=True):
     similarity: float = 0.0
     score: float = 0.0
     candidate_id: str = ""
+    candidate_fingerprint: str = ""
     semantic: SemanticKey | None = None
     shadow_of: str = ""
+    shadow_weight: float = 0.0
 
 
 class CacheMissed(Event, frozen=True, kw_only=True):
@@ -541,6 +546,8 @@ class CandidateJudged(Event, frozen=True, kw_only=True):
         was_served: Whether the cached answer had been served (a re-ask), or not (a miss).
         weight: Number of requests that this one stands for: 1 / share of hits that are re-asked.
         at: When it turned out, unix ms.
+        without_candidate: Number of the tenant's requests since the last judgement by the same
+            process that were compared and found no candidate.
     """
 
     request_id: str
@@ -552,6 +559,7 @@ class CandidateJudged(Event, frozen=True, kw_only=True):
     was_served: bool
     weight: float
     at: int
+    without_candidate: int = 0
 
 
 class FeedbackGiven(Event, frozen=True, kw_only=True):
