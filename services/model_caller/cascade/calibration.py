@@ -22,6 +22,7 @@ model is ``provider/model`` as in a route, ``*`` stands for any. ``part`` is ``w
 import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Annotated, Literal
 
 import msgspec
@@ -140,4 +141,4 @@ def between(knots: Sequence[tuple[float, float]], x: float) -> float:
 
 
 def _falls(values: Sequence[float]) -> bool:
-    return any(later < earlier for earlier, later in zip(values, values[1:], strict=False))
+    return any(later < earlier for earlier, later in pairwise(values))
