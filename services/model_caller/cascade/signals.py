@@ -62,7 +62,6 @@ _LOOP_RATIO = 0.08
 _LOWEST_LOGPROB = -10.0
 _FIRST_TOKENS = 5
 _NEAR_CAP = 0.9
-_HARD_REASONS = frozenset({"length", "content_filter"})
 _CODE_BLOCK = re.compile(r"```(?:python|py)[ \t]*\n(.*?)```", re.DOTALL | re.IGNORECASE)
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 _CONCLUSION = re.compile(
@@ -115,7 +114,8 @@ def given_of(document: Mapping[str, Any], *, output_tokens: int = 0) -> Given:
 
 def hard_fault(asked: Asked, given: Given) -> str | None:
     """Why a whole answer is not good, for certain; None = nothing speaks against it for certain."""
-    if given.finish_reason in _HARD_REASONS:
+    is_cut = given.finish_reason == "length" and asked.is_chat  # completions end so as a rule
+    if is_cut or given.finish_reason == "content_filter":
         return given.finish_reason
     if given.refusal:
         return "refusal"

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from services.shared.domain.events import InferenceRequested
+from services.shared.domain.events import InferenceRequested, Operation
 
 _SCHEMA_TYPES = frozenset({"json_object", "json_schema"})
 
@@ -18,6 +18,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         max_tokens: Cap of the answer; 0 = none.
         wants_json: Whether the answer has to be JSON.
         schema: What the JSON has to be like; null = any.
+        is_chat: Whether it is asked for a message, not for the rest of a text.
         tools: JSON Schemas of the arguments of the tools that are offered, by name.
     """
 
@@ -26,6 +27,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     max_tokens: int = 0
     wants_json: bool = False
     schema: dict[str, Any] | None = None
+    is_chat: bool = True
     tools: dict[str, dict[str, Any]] = {}
 
 
@@ -42,6 +44,7 @@ def asked_of(request: InferenceRequested) -> Asked:
         max_tokens=request.max_output_tokens,
         wants_json=kind in _SCHEMA_TYPES,
         schema=(wanted.get("json_schema") or {}).get("schema") if kind == "json_schema" else None,
+        is_chat=request.operation == Operation.CHAT,
         tools=_tools(document.get("tools") or ()),
     )
 
