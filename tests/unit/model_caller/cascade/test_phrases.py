@@ -65,9 +65,9 @@ def test_demanded_formats(demand: str, without: str, with_it: str) -> None:
     [
         (ENGLISH, "en"),
         (GERMAN, "de"),
-        ("Море глубокое, и корабль не найти.", "cyrillic"),
+        ("Жизнь длинна, и любовь ждёт.", "cyrillic"),
         ("海はとても深いです。", "kana"),
-        ("海非常深，船找不到了。", "han"),
+        ("海非常深船找不到了。", "han"),
         ("El mar es una cosa que no se ve con los ojos en la noche.", "es"),
         ("ok", ""),
         ("7 + 4", ""),
