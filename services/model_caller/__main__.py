@@ -4,10 +4,13 @@ import random
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 from services.model_caller.attempt_index import AttemptIndex
 from services.model_caller.calls import Service
 from services.model_caller.cancels import Cancels
+from services.model_caller.cascade.calibration import Calibration, calibration_of
+from services.model_caller.cascade.signals import KNOWN
 from services.model_caller.decide import RetryBudget
 from services.model_caller.gate_metrics import GateMetrics
 from services.model_caller.gates import Gates
@@ -15,6 +18,7 @@ from services.model_caller.journal import Journal
 from services.model_caller.metrics import CallMetrics
 from services.model_caller.processor import CONSUMES, DELAYED, ModelCallerProcessor
 from services.model_caller.redelivery import policies
+from services.model_caller.reviews import Reviews
 from services.model_caller.serving import SERVICE
 from services.model_caller.settings import ModelCallerSettings
 from services.model_caller.tools import Tools
@@ -33,6 +37,7 @@ from services.shared.adapters.proxies import proxy_for
 from services.shared.adapters.system_clock import SystemClock
 from services.shared.adapters.tls import tls_context
 from services.shared.domain.configuration import Configuration, Provider
+from services.shared.domain.errors import InvalidConfiguration
 from services.shared.domain.events import ModelCallAttempt, RequestBatch, RequestRouted
 from services.shared.domain.topics import Topic
 from services.shared.stream.attempt_log import AttemptLogReader
@@ -48,6 +53,7 @@ from services.shared.stream.service import run_stage
 from services.shared.stream.stage import Stage
 from services.shared.stream.stage import Tools as StageTools
 
+_CALIBRATION = Path(__file__).parent / "cascade" / "calibration.json"
 _SLOTS = PoolLimits(records=4096, size_bytes=512 * 1024 * 1024)
 
 
@@ -136,9 +142,33 @@ async def connected(  # noqa: PLR0913  # named, and wired in one place
                 on_unknown=policies(configuration.models),
                 pass_by=pass_by or crash_point,
                 first_chunk=pass_by,
+                review_of=Reviews(
+                    configuration,
+                    calibrations=calibrations_of(configuration),
+                    registry=stage.registry,
+                ).of,
             )
     finally:
         await beside.stop()
+
+
+def calibrations_of(configuration: Configuration) -> dict[str, Calibration]:
+    """The calibrations that aliases name, by file; empty name = the shipped one.
+
+    Raises:
+        InvalidConfiguration: A file cannot be read, or is none.
+    """
+    found = {}
+    for name in {"", *(model.cascade.calibration for model in configuration.models.values())}:
+        path = Path(name) if name else _CALIBRATION
+        try:
+            found[name] = calibration_of(path.read_bytes(), known=KNOWN)
+        except (OSError, ValueError) as error:
+            raise InvalidConfiguration(
+                f"{path} is no calibration of the cascade: {error}. "
+                "Make one with `millrace route fit`, or leave `cascade.calibration` out."
+            ) from error
+    return found
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import Protocol
 
 import msgspec
 
@@ -16,9 +17,9 @@ from services.model_caller.answers import (
     error_of,
     whole_answer,
 )
-from services.model_caller.chunks import ChunkStream
 from services.model_caller.decide import CallFailed, failure, failure_from_status
 from services.model_caller.embeddings import Merged, merged_call, split_answer
+from services.model_caller.held import Withdrawn
 from services.model_caller.rate_headers import asked_pause_ms
 from services.model_caller.sse import EventTooLarge, SseDecoder
 from services.model_caller.stopping import Stop, Stopped
@@ -32,7 +33,9 @@ from services.shared.domain.terminal import Answer
 from services.shared.ports.model_provider import ModelProvider, UpstreamAnswer, UpstreamFailed
 
 CANCELLED = PublicError(code="request_cancelled", message="The request was cancelled.")
-_OUR_OWN_ENDS = frozenset({"deadline_exceeded", CANCELLED.code})
+OUR_OWN_ENDS = frozenset({"deadline_exceeded", CANCELLED.code})
+"""Codes of ends that are not the provider's doing."""
+
 _MAX_MERGED_BYTES = 64 * 1024 * 1024
 _MAX_ERROR_BYTES = 64 * 1024
 _ERROR_FOR_AN_ANSWER = "The provider reported an error instead of an answer."
@@ -73,6 +76,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         headers: Headers beside those that the provider adds.
         deadline_s: When it must have ended, on the event loop's clock.
         stop: Stops it from outside.
+        body: The body in place of the caller's; empty = the caller's. Not for merged calls.
     """
 
     requests: Sequence[InferenceRequested]
@@ -80,6 +84,25 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str]
     deadline_s: float
     stop: Stop
+    body: bytes = b""
+
+
+class Sink(Protocol):
+    """Where a streamed answer goes as it comes.
+
+    Attributes:
+        is_shown: Whether the client sees what comes, so that nothing of it can be taken back.
+    """
+
+    @property
+    def is_shown(self) -> bool:
+        """See above."""
+
+    async def delta(self, fragment: bytes) -> None:
+        """Take a piece of output."""
+
+    async def end(self, *fragments: bytes) -> None:
+        """Take the last pieces."""
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,7 +125,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     pause_ms: int = 0
 
 
-async def ask(service: Service, call: Call, chunks: ChunkStream | None, *, now_ms: float) -> Reply:
+async def ask(service: Service, call: Call, chunks: Sink | None, *, now_ms: float) -> Reply:
     """Make a call.
 
     Args:
@@ -145,9 +168,7 @@ async def ask(service: Service, call: Call, chunks: ChunkStream | None, *, now_m
 class _Exchange:
     """The state of a call while it runs."""
 
-    def __init__(
-        self, service: Service, call: Call, chunks: ChunkStream | None, now_ms: float
-    ) -> None:
+    def __init__(self, service: Service, call: Call, chunks: Sink | None, now_ms: float) -> None:
         self._service = service
         self._call = call
         self._chunks = chunks
@@ -167,6 +188,8 @@ class _Exchange:
             return await self._call.stop.or_stop(self._run)
         except Stopped:
             return CallFailed(error=CANCELLED, is_retriable=False, is_this_target_only=False)
+        except Withdrawn:
+            return self._withdrawn()
 
     async def _run(self) -> Sequence[Answer] | CallFailed:
         requests = self._call.requests
@@ -175,7 +198,7 @@ class _Exchange:
         if operation is Operation.EMBEDDINGS:
             merged = merged_call([request.body for request in requests])
         body = upstream_body(
-            merged.body if merged else requests[0].body,
+            merged.body if merged else self._call.body or requests[0].body,
             model=self._call.model,
             stream=self._chunks is not None,
         )
@@ -205,7 +228,7 @@ class _Exchange:
         return [whole_answer(requests[0], received)]
 
     async def _streamed(
-        self, upstream: UpstreamAnswer, timer: asyncio.Timeout, chunks: ChunkStream
+        self, upstream: UpstreamAnswer, timer: asyncio.Timeout, chunks: Sink
     ) -> Sequence[Answer]:
         if not upstream.headers.get("content-type", "").startswith("text/event-stream"):
             raise Malformed("a stream was asked for, something else came")
@@ -229,7 +252,7 @@ class _Exchange:
         return [whole]
 
     async def _hand_on(
-        self, answer: StreamedAnswer, data: bytes, held: list[bytes], chunks: ChunkStream
+        self, answer: StreamedAnswer, data: bytes, held: list[bytes], chunks: Sink
     ) -> None:
         fragment = answer.take(data)
         if fragment is None:
@@ -279,6 +302,11 @@ class _Exchange:
             public = msgspec.structs.replace(public, message=_ERROR_FOR_AN_ANSWER)
         return msgspec.structs.replace(failed, error=public)
 
+    def _withdrawn(self) -> Sequence[Answer]:
+        """What came of an answer that is not wanted any more: no words, and what they cost."""
+        assert self._answer is not None  # noqa: S101  # a stream's sink withdrew it
+        return [Answer(response=b"", usage=self._answer.usage())]
+
     def billed(self, *, is_stopped: bool) -> Usage:
         """The tokens of a stream that broke off after output, or of a call that was stopped.
 
@@ -293,10 +321,10 @@ class _Exchange:
 
     def marked(self, failed: CallFailed) -> CallFailed:
         """A failure after output is an interrupted stream, and final."""
-        if not self._has_output:
+        if not self._has_output or (self._chunks is not None and not self._chunks.is_shown):
             return failed
         error = failed.error
-        if error.code not in _OUR_OWN_ENDS:
+        if error.code not in OUR_OWN_ENDS:
             error = msgspec.structs.replace(
                 error, code="stream_interrupted", message=f"{error.message} The answer is cut off."
             )

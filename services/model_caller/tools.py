@@ -10,6 +10,7 @@ from services.model_caller.decide import RetryBudget
 from services.model_caller.gates import Gates
 from services.model_caller.journal import Journal
 from services.model_caller.metrics import CallMetrics
+from services.model_caller.reviews import ReviewOf, no_review
 from services.shared.domain.configuration import OnUnknown, Retries
 from services.shared.ports.attempts import AttemptLog, ChunkHistory
 from services.shared.ports.clock import Clock
@@ -32,6 +33,7 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
         on_unknown: What a model's alias says of calls whose end nobody knows.
         pass_by: Told which place is passed, for processes that are to die somewhere.
         first_chunk: Told when a first chunk is durable; None = that is not waited for.
+        review_of: What is done to requests and their answers.
     """
 
     gates: Gates
@@ -47,3 +49,4 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
     on_unknown: Callable[[str], OnUnknown]
     pass_by: Pass
     first_chunk: Pass | None = None
+    review_of: ReviewOf = no_review
