@@ -146,10 +146,12 @@ class BatcherProcessor:
         )
 
     def _may_merge(self, routed: RequestRouted) -> bool:
-        if routed.request.operation != Operation.EMBEDDINGS:
-            return False
         found = self._models.find(routed.route.alias)
-        return found is None or found.value.merge
+        if routed.request.operation == Operation.EMBEDDINGS:
+            return found is None or found.value.merge
+        if routed.request.operation != Operation.TEXT_COMPLETION or routed.request.stream:
+            return False
+        return found is not None and found.value.merge_completions
 
     def _open_window(self, key: WindowKey, routed: RequestRouted, *, now_ms: float) -> _Open:
         policy: BatchWindow = getattr(self._configuration.batcher, routed.request.operation)

@@ -6,7 +6,7 @@ from functools import partial
 
 from services.model_caller.call_headers import call_headers
 from services.model_caller.call_record import CallTimes, call_record
-from services.model_caller.calls import CANCELLED, Call, Reply, ask
+from services.model_caller.calls import CANCELLED, Call, Reply
 from services.model_caller.chunks import ChunkStream
 from services.model_caller.decide import (
     CallFailed,
@@ -15,6 +15,7 @@ from services.model_caller.decide import (
     is_of_one_member,
     next_step,
 )
+from services.model_caller.embedded_inputs import NO_INPUTS, KnownInputs
 from services.model_caller.ending import (
     Ending,
     close_call,
@@ -65,6 +66,8 @@ class Serving:
         members: Sequence[RequestRouted],
         history: Sequence[Sequence[ModelCall]] = (),
         attempts: Sequence[int] = (),
+        *,
+        known: KnownInputs = NO_INPUTS,
     ) -> None:
         """Prepare.
 
@@ -74,7 +77,9 @@ class Serving:
             members: The requests; their targets are the same.
             history: Calls made for each of them before, as far as they are known.
             attempts: Number of calls made for each of them before.
+            known: What was found of their inputs, where they are embeddings requests.
         """
+        self._known = known
         self._tools = tools
         self._work = work
         self._members = members
@@ -226,6 +231,7 @@ class Serving:
                 self._members[half],
                 self._calls[half],
                 self._attempts[half],
+                known=self._known,
             ).run()
             for half in halves
         )
@@ -252,8 +258,13 @@ class Serving:
                 headers=call_headers(self._request, service=SERVICE, attempt=attempt),
                 deadline_s=self._deadline_s(),
                 stop=self._stop,
+                known=[self._known.of(request, target) for request in self._requests],
+                may_share=self._work.event.merge,
+                marks_prompt=self._tools.marks_prompts(self._request.model),
             )
-            reply = await ask(entry.service, call, self._chunks, now_ms=started_ms)
+            reply = await self._tools.sharing.ask(
+                entry.service, call, self._chunks, provider=target.provider, now_ms=started_ms
+            )
         self._note(target, reply, started_ms)
         return reply
 
@@ -269,6 +280,7 @@ class Serving:
             attempt=attempt,
             headers={
                 **cache_headers(member.cache),
+                **self._known.headers(member.request, target),
                 **route_headers(member.route, target),
                 "x-millrace-attempts": str(attempt),
             },
@@ -300,6 +312,7 @@ class Serving:
         for i, request in enumerate(self._requests):
             call = call_record(request, target, reply, i, times=times, attempt=self._attempts[i])
             self._calls[i].append(call)
+            self._tools.metrics.saved(target, call.saved_nanousd)
 
     async def _close_calls(self, target: Target) -> None:
         """The calls failed; what became of the requests is still open."""
