@@ -199,9 +199,12 @@ class Sharing:
         if len(together) == 1:
             return [reply]
         if isinstance(result, CallFailed):
-            if is_of_one_member(result):
-                return list(await asyncio.gather(*(self._one(lane, [it]) for it in together)))
-            return [reply for _ in together]
+            staying = [it for it in together if not it.is_left]
+            if not staying or not is_of_one_member(result):
+                return [reply for _ in together]
+            apart = await asyncio.gather(*(self._one(lane, [it]) for it in staying))
+            found = dict(zip(map(id, staying), apart, strict=True))
+            return [found.get(id(it), reply) for it in together]
         replies, begin = [], 0
         for it in together:
             own = slice(begin, begin + len(it.call.requests))

@@ -25,6 +25,7 @@ from services.shared.domain.cache_times import CacheTimes
 from services.shared.domain.configuration import (
     Cache,
     Configuration,
+    Model,
     OnUnknown,
     Retries,
     Timeouts,
@@ -50,7 +51,7 @@ from tests.support.fake_clock import clock_of_loop
 from tests.support.memory_cache import MemoryCache
 from tests.support.open_record import RecordInWork
 
-NO_CACHE = Configuration(cache=Cache(embedded_inputs_ttl_s=0))
+NO_CACHE = Cache(embedded_inputs_ttl_s=0)
 TIMEOUTS = Timeouts(first_token_s=10, inter_token_s=5, total_s=20)
 PRICE = Price(input_nanousd_per_mtok=1_000_000_000, output_nanousd_per_mtok=2_000_000_000)
 TARGETS = (
@@ -94,6 +95,7 @@ class Caller:
         log: What it reads.
         cache: Where it keeps vectors.
         embedded: What it keeps of them.
+        sharing: How its calls are made together.
     """
 
     def __init__(
@@ -105,11 +107,13 @@ class Caller:
         timeouts: Timeouts = TIMEOUTS,
         slots: int = 100,
         jitter: Callable[[], float] = lambda: 0.0,
-        configuration: Configuration = NO_CACHE,
+        cache: Cache = NO_CACHE,
+        models: dict[str, Model] | None = None,
         **services: Any,
     ) -> None:
         """Connect it; on fake time unless a clock is given."""
         clock = clock or clock_of_loop()
+        configuration = Configuration(cache=cache, models=models or {})
         self.registry = CollectorRegistry()
         self.budget = RetryBudget(ratio=0.1)
         self.index = AttemptIndex()
@@ -122,6 +126,7 @@ class Caller:
             clock=clock,
             metrics=InputMetrics(self.registry),
         )
+        self.sharing = Sharing(self.embedded, SharingMetrics(self.registry))
         journal = Journal(
             owner="run-1",
             holds_slot=False,
@@ -154,7 +159,7 @@ class Caller:
             on_unknown=lambda _alias: OnUnknown.RETRY,
             pass_by=lambda _place: None,
             embedded=self.embedded,
-            sharing=Sharing(self.embedded, SharingMetrics(self.registry)),
+            sharing=self.sharing,
             marks_prompts=marking(configuration.models),
         )
         self.processor = ModelCallerProcessor(tools)
