@@ -156,9 +156,10 @@ class BatcherProcessor:
     def _open_window(self, key: WindowKey, routed: RequestRouted, *, now_ms: float) -> _Open:
         policy: BatchWindow = getattr(self._configuration.batcher, routed.request.operation)
         lane = self._gain(key.lane)
-        current = _Open(
-            opened(policy, now_ms=now_ms), policy, waits=should_wait(lane, policy), works=[]
-        )
+        since_ms = now_ms - lane.opened_at_ms if lane.opened_at_ms else 0.0
+        waits = should_wait(lane, policy, since_ms=since_ms)
+        lane.opened_at_ms = now_ms
+        current = _Open(opened(policy, now_ms=now_ms), policy, waits=waits, works=[])
         self._open[key] = current
         return current
 

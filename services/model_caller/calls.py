@@ -17,8 +17,8 @@ from services.model_caller.answers import (
     whole_answer,
 )
 from services.model_caller.chunks import ChunkStream
-from services.model_caller.decide import CallFailed, failure, failure_from_status
 from services.model_caller.completions import MergedPrompts, merged_prompts, split_choices
+from services.model_caller.decide import CallFailed, failure, failure_from_status
 from services.model_caller.embeddings import Known, Merged, Sent, merged_call, split_answer
 from services.model_caller.packing import CallLimits
 from services.model_caller.rate_headers import asked_pause_ms

@@ -118,8 +118,10 @@ def _prompts(body: bytes) -> list[bytes]:
     return [bytes(given)] if items[0].lstrip()[:1].isdigit() else items
 
 
-def _in_order(choices: list[dict[str, msgspec.Raw]], *, wanted: int) -> list[dict[str, msgspec.Raw]]:
-    by_index = {msgspec.json.decode(it.get("index", b"-1")): it for it in choices}
+def _in_order(
+    choices: list[dict[str, msgspec.Raw]], *, wanted: int
+) -> list[dict[str, msgspec.Raw]]:
+    by_index = {msgspec.json.decode(it.get("index", b"-1"), type=int): it for it in choices}
     if len(choices) != wanted or by_index.keys() != set(range(wanted)):
         raise Malformed(f"{len(choices)} choices came back for {wanted} that were asked for")
     return [by_index[i] for i in range(wanted)]
@@ -170,6 +172,4 @@ def _answer(  # noqa: PLR0913, PLR0917  # an answer has these parts
     )
     if len(response) > MAX_ANSWER_BYTES:
         raise Malformed(f"the answer has more than {MAX_ANSWER_BYTES} bytes")
-    return Answer(
-        response=response, usage=usage, finish_reason=finish_reason, response_model=model
-    )
+    return Answer(response=response, usage=usage, finish_reason=finish_reason, response_model=model)

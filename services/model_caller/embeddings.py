@@ -166,7 +166,9 @@ def split_answer(merged: Merged, requests: Sequence[InferenceRequested], body: b
             for (item, embedding), part in zip(embeddings.items(), parts, strict=True)
         }
         billed = Usage(input_tokens=tokens, is_estimated=usage.is_estimated)
-        answers.append(_answer(requests[i].body, inputs, merged.known[i], embeddings, model, billed))
+        answers.append(
+            _answer(requests[i].body, inputs, merged.known[i], embeddings, model, billed)
+        )
         sent.append(came)
     return Split(answers=answers, sent=sent)
 
@@ -217,9 +219,7 @@ def _part_sent(tokens: int, places: Sequence[int], inputs: Sequence[bytes]) -> i
     """Of a request's tokens those of the inputs that are sent, by their length."""
     if NOT_SENT not in places:
         return tokens
-    sent = sum(
-        len(item) for item, place in zip(inputs, places, strict=True) if place != NOT_SENT
-    )
+    sent = sum(len(item) for item, place in zip(inputs, places, strict=True) if place != NOT_SENT)
     return -(-tokens * sent // sum(map(len, inputs)))
 
 
@@ -235,7 +235,9 @@ def _answer(  # noqa: PLR0913, PLR0917  # an answer has these parts
     rendered = dict(embeddings)
     if kept:
         is_base64 = _is_base64(body)
-        rendered.update((item, json_of_vector(it, is_base64=is_base64)) for item, it in kept.items())
+        rendered.update(
+            (item, json_of_vector(it, is_base64=is_base64)) for item, it in kept.items()
+        )
     items = [_Item(embedding=rendered[item], index=index) for index, item in enumerate(inputs)]
     told = msgspec.structs.replace(
         billed, input_tokens=billed.input_tokens + sum(it.tokens for it in kept.values())

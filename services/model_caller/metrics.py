@@ -26,8 +26,8 @@ class CallMetrics:
         )
         self._saved = Counter(
             "millrace_model_calls_saved_nanousd",
-            "What calls would have cost more without the provider's prompt cache and without vectors"
-            " that were known, nano-USD.",
+            "What calls would have cost more without the provider's prompt cache and without"
+            " known vectors, nano-USD.",
             labels,
             registry=registry,
         )

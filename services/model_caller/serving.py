@@ -59,7 +59,7 @@ _NEVER = 1 << 53
 class Serving:
     """The calls for one request, or for several that share a merged call."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # named, and all of one serving
         self,
         tools: Tools,
         work: OpenRecord[RequestBatch],
@@ -68,6 +68,7 @@ class Serving:
         attempts: Sequence[int] = (),
         *,
         known: KnownInputs = NO_INPUTS,
+        is_part: bool = False,
     ) -> None:
         """Prepare.
 
@@ -78,8 +79,11 @@ class Serving:
             history: Calls made for each of them before, as far as they are known.
             attempts: Number of calls made for each of them before.
             known: What was found of their inputs, where they are embeddings requests.
+            is_part: Whether they were part of more whose call failed for one of them: then their
+                calls are not shared with others.
         """
         self._known = known
+        self._is_part = is_part
         self._tools = tools
         self._work = work
         self._members = members
@@ -232,6 +236,7 @@ class Serving:
                 self._calls[half],
                 self._attempts[half],
                 known=self._known,
+                is_part=True,
             ).run()
             for half in halves
         )
@@ -259,7 +264,7 @@ class Serving:
                 deadline_s=self._deadline_s(),
                 stop=self._stop,
                 known=[self._known.of(request, target) for request in self._requests],
-                may_share=self._work.event.merge,
+                may_share=self._work.event.merge and not self._is_part,
                 marks_prompt=self._tools.marks_prompts(self._request.model),
             )
             reply = await self._tools.sharing.ask(

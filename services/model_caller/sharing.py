@@ -131,9 +131,7 @@ class Sharing:
             self._embedded.keep(call.requests, reply.sent, provider=provider, model=call.model)
         return reply
 
-    async def _shared(
-        self, service: Service, call: Call, key: LaneKey, *, now_ms: float
-    ) -> Reply:
+    async def _shared(self, service: Service, call: Call, key: LaneKey, *, now_ms: float) -> Reply:
         loop = asyncio.get_running_loop()
         lane = self._lane(key, service)
         waiting = _Waiting(call, now_ms=now_ms, now_s=loop.time())
@@ -209,9 +207,7 @@ class Sharing:
         for it in together:
             own = slice(begin, begin + len(it.call.requests))
             begin = own.stop
-            replies.append(
-                msgspec.structs.replace(reply, result=result[own], sent=reply.sent[own])
-            )
+            replies.append(msgspec.structs.replace(reply, result=result[own], sent=reply.sent[own]))
         return replies
 
     async def _one(self, lane: _Lane, together: Sequence[_Waiting]) -> Reply:

@@ -86,9 +86,7 @@ def vector_of_value(value: bytes) -> Vector | None:
     if form != _FORM or size_bytes is None or not packed or len(packed) % size_bytes:
         return None
     model = value[_HEAD.size : begin].decode(errors="replace")
-    return Vector(
-        packed=packed, width=width.decode(), tokens=tokens, kept_at=kept_at, model=model
-    )
+    return Vector(packed=packed, width=width.decode(), tokens=tokens, kept_at=kept_at, model=model)
 
 
 def _packed(numbers: list[float]) -> tuple[bytes, str]:

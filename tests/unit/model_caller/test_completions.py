@@ -32,7 +32,9 @@ def body(prompt: Prompt | None, **fields: Any) -> bytes:
     return json.dumps({"model": "c", **given_fields, **fields}).encode()
 
 
-def asking(prompt: Prompt, *, number: int = 1, tokens: int = 5, **fields: Any) -> InferenceRequested:
+def asking(
+    prompt: Prompt, *, number: int = 1, tokens: int = 5, **fields: Any
+) -> InferenceRequested:
     """A request for a completion."""
     return requested(
         number,
@@ -64,9 +66,7 @@ def test_every_member_gets_the_choices_of_its_own_prompts(
     prompts: list[Prompt], choices: int
 ) -> None:
     """In its order and under its indexes; the usage adds up to the provider's."""
-    requests = [
-        asking(prompt, number=i, tokens=i, n=choices) for i, prompt in enumerate(prompts)
-    ]
+    requests = [asking(prompt, number=i, tokens=i, n=choices) for i, prompt in enumerate(prompts)]
     call = merged_prompts([request.body for request in requests])
     answers = split_choices(call, requests, upstream(call.body))
     for prompt, request, answer in zip(prompts, requests, answers, strict=True):
@@ -99,7 +99,9 @@ def test_equal_prompts_are_samples_of_their_own() -> None:
         (body("a", metadata={"k": "v"}), body("a"), False),
     ],
 )
-def test_only_what_differs_in_prompts_shares_a_call(one: bytes, other: bytes, is_same: bool) -> None:
+def test_only_what_differs_in_prompts_shares_a_call(
+    one: bytes, other: bytes, *, is_same: bool
+) -> None:
     """Every other field of the body is in the key, known or not; the user alone is not."""
     assert (completion_key(one) == completion_key(other)) is is_same
 
@@ -159,7 +161,9 @@ def test_an_error_in_the_place_of_an_answer_is_told() -> None:
     """Status 200 says nothing."""
     requests = [asking("a"), asking("b", number=2)]
     with pytest.raises(ProviderError):
-        split_choices(merged_prompts([it.body for it in requests]), requests, b'{"error":{"code":"c"}}')
+        split_choices(
+            merged_prompts([it.body for it in requests]), requests, b'{"error":{"code":"c"}}'
+        )
 
 
 def test_an_answer_that_no_record_holds_is_refused() -> None:

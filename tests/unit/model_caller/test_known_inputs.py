@@ -211,7 +211,7 @@ async def test_a_fallback_embeds_everything_itself() -> None:
         return refused(401) if asked.body["model"] == "one" else embedded(asked)
 
     caller, provider = await caller_that_embedded("aa")
-    provider._play = play  # noqa: SLF001  # the first provider has lost its key since
+    provider._play = play  # the first provider has lost its key since
     served = await caller.serve(merged(embedding(2, texts("aa", "b"), targets=TARGETS)))
     assert [asked.body["input"] for asked in provider.asked] == [["b"], ["aa", "b"]]
     assert header(served, 2) == "0/2"

@@ -34,13 +34,13 @@ def test_a_provider_that_works_one_call_after_another_gets_few_large_ones() -> N
 def test_a_provider_that_works_calls_side_by_side_is_not_kept_waiting() -> None:
     """As many calls as there are clients may be under way."""
     pace = settled(lambda _calls, inputs: 20.0 + 0.5 * inputs, clients=64)
-    assert pace.calls > 16
+    assert pace.calls > 10
 
 
 def test_a_provider_that_became_slow_is_measured_anew() -> None:
     """One call at a time shows what is its own time now, and then there are many again."""
     pace = settled(lambda _calls, inputs: 20.0 + 0.5 * inputs, clients=64)
-    for _ in range(600):
+    for _ in range(2_000):
         calls = int(pace.calls)
         pace = pace.after(
             took_ms=200.0, inputs=4, under_way=calls, was_alone=calls == 1, is_full=True

@@ -10,18 +10,24 @@ from services.model_caller.prompt_marks import LEAST_BYTES, mark_prompt, marking
 from services.model_caller.wire import upstream_body
 from services.shared.domain.configuration import Model, ModelTarget
 from services.shared.domain.configuration_output import Output, PromptCaching
+from tests.support.example_events import batch
 from tests.support.scripted_provider import ScriptedProvider, answered
 from tests.unit.model_caller.callers import Caller, member
-from tests.support.example_events import batch
 
 LONG = "word " * LEAST_BYTES
 MARK = {"type": "ephemeral"}
+SYSTEM = {"role": "system", "content": LONG}
 ASK = {"role": "user", "content": "How deep?"}
 
 
 def tool(name: str, **fields: Any) -> dict[str, Any]:
     """A tool."""
     return {"type": "function", "function": {"name": name, "description": "d"}, **fields}
+
+
+def part(text: str, **fields: Any) -> dict[str, Any]:
+    """A part of a message."""
+    return {"type": "text", "text": text, **fields}
 
 
 def marked(**fields: Any) -> dict[str, Any]:
@@ -77,13 +83,13 @@ def test_long_tools_are_marked_at_their_end_and_count_to_the_beginning() -> None
         {"messages": [{"role": "system", "content": "Be brief."}, ASK]},
         {"messages": [ASK, {"role": "system", "content": LONG}]},
         {"messages": [{"role": "user", "content": LONG}]},
-        {"messages": [{"role": "system", "content": [{"type": "text", "text": LONG}, {"type": "text", "text": ""}]}, ASK]},
-        {"messages": [{"role": "system", "content": LONG, "name": "n"}, {"role": "user", "content": [{"type": "text", "text": "x", "cache_control": MARK}]}]},
-        {"messages": [{"role": "system", "content": LONG}, ASK], "tools": [tool("a", cache_control=MARK)]},
-        {"messages": [{"role": "system", "content": LONG}, ASK], "cache_control": MARK},
+        {"messages": [{"role": "system", "content": [part(LONG), part("")]}, ASK]},
+        {"messages": [SYSTEM, {"role": "user", "content": [part("x", cache_control=MARK)]}]},
+        {"messages": [SYSTEM, ASK], "tools": [tool("a", cache_control=MARK)]},
+        {"messages": [SYSTEM, ASK], "cache_control": MARK},
         {"prompt": LONG},
     ],
-)  # fmt: skip
+)
 def test_what_is_short_or_marked_already_goes_on_as_it_is(fields: dict[str, Any]) -> None:
     """A caller who marks anything decides for himself."""
     assert marked(**fields) == {"model": "m", **fields}
@@ -111,7 +117,7 @@ def test_a_conversation_of_system_messages_alone_is_marked() -> None:
     ],
 )
 async def test_only_who_takes_marks_gets_them_and_only_by_policy(
-    policy: PromptCaching, takes: bool, expected: int
+    policy: PromptCaching, *, takes: bool, expected: int
 ) -> None:
     """The alias says that it is wanted, the provider that it is understood."""
     provider = ScriptedProvider(answered)

@@ -89,11 +89,9 @@ async def test_what_comes_during_a_call_is_the_next_one() -> None:
     assert saved == 2
 
 
-@pytest.mark.parametrize(
-    ("isolates", "calls"), [(False, [["a"], ["b"]]), (True, [["a", "b"]])]
-)
+@pytest.mark.parametrize(("isolates", "calls"), [(False, [["a"], ["b"]]), (True, [["a", "b"]])])
 async def test_tenants_share_a_call_only_where_inputs_are_isolated(
-    isolates: bool, calls: list[list[str]]
+    *, isolates: bool, calls: list[list[str]]
 ) -> None:
     """What one tenant sends must not shape what another gets."""
     provider = taking(1.0)
@@ -226,4 +224,4 @@ async def test_lanes_that_nobody_uses_are_forgotten() -> None:
         one = embedding(dimensions, text("a", dimensions=dimensions))
         done = await caller.serve(merged(one))
         assert done.of(request_id(dimensions)).outcome == "completed"
-    assert len(caller.sharing._lanes) <= 1_024  # noqa: SLF001  # nothing else shows it
+    assert len(caller.sharing._lanes) <= 1_024  # nothing else shows it
