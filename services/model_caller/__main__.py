@@ -12,15 +12,20 @@ from services.model_caller.cancels import Cancels
 from services.model_caller.cascade.calibration import Calibration, calibration_of
 from services.model_caller.cascade.signals import KNOWN
 from services.model_caller.decide import RetryBudget
+from services.model_caller.embedded_inputs import EmbeddedInputs, InputMetrics
 from services.model_caller.gate_metrics import GateMetrics
 from services.model_caller.gates import Gates
 from services.model_caller.journal import Journal
 from services.model_caller.metrics import CallMetrics
+from services.model_caller.packing import CallLimits
 from services.model_caller.processor import CONSUMES, DELAYED, ModelCallerProcessor
+from services.model_caller.prompt_marks import marking
 from services.model_caller.redelivery import policies
 from services.model_caller.reviews import Reviews
 from services.model_caller.serving import SERVICE
 from services.model_caller.settings import ModelCallerSettings
+from services.model_caller.sharing import Sharing
+from services.model_caller.sharing_metrics import SharingMetrics
 from services.model_caller.tools import Tools
 from services.shared.adapters.aiohttp_model_provider import (
     AiohttpModelProvider,
@@ -34,12 +39,15 @@ from services.shared.adapters.environment import (
     settings_from_environment,
 )
 from services.shared.adapters.proxies import proxy_for
+from services.shared.adapters.redis_response_cache import RedisResponseCache, connected_redis
 from services.shared.adapters.system_clock import SystemClock
 from services.shared.adapters.tls import tls_context
+from services.shared.domain.cache_times import CacheTimes
 from services.shared.domain.configuration import Configuration, Provider
 from services.shared.domain.errors import InvalidConfiguration
 from services.shared.domain.events import ModelCallAttempt, RequestBatch, RequestRouted
 from services.shared.domain.topics import Topic
+from services.shared.ports.response_cache import ResponseCache
 from services.shared.stream.attempt_log import AttemptLogReader
 from services.shared.stream.background import BackgroundTasks
 from services.shared.stream.chunk_history import ChunkHistoryReader
@@ -85,6 +93,7 @@ async def connected(  # noqa: PLR0913  # named, and wired in one place
     services: Mapping[str, Service],
     *,
     run: str,
+    cache: ResponseCache,
     jitter: Callable[[], float] = random.random,
     pass_by: CrashPoint | None = crash_point if is_armed else None,
 ) -> AsyncIterator[Tools]:
@@ -95,6 +104,7 @@ async def connected(  # noqa: PLR0913  # named, and wired in one place
         configuration: What ``millrace.yaml`` says.
         services: Providers by name.
         run: Unique to this process.
+        cache: Where vectors are kept.
         jitter: Random numbers in [0, 1).
         pass_by: Told which place is passed; None = this process is not to die anywhere.
     """
@@ -125,9 +135,15 @@ async def connected(  # noqa: PLR0913  # named, and wired in one place
         jitter=jitter,
         metrics=GateMetrics(stage.registry),
     )
-    sharing = shared_health(gates.adopt, log=stage.log, outbox=stage.outbox)
+    embedded = EmbeddedInputs(
+        cache,
+        times=CacheTimes(configuration),
+        clock=clock,
+        metrics=InputMetrics(stage.registry),
+    )
+    health = shared_health(gates.adopt, log=stage.log, outbox=stage.outbox)
     try:
-        async with sharing as gates.publish:
+        async with health as gates.publish:
             yield Tools(
                 gates=gates,
                 retries=configuration.retries,
@@ -140,6 +156,9 @@ async def connected(  # noqa: PLR0913  # named, and wired in one place
                 log=log,
                 chunks=ChunkHistoryReader(stage.log),
                 on_unknown=policies(configuration.models),
+                embedded=embedded,
+                sharing=Sharing(embedded, SharingMetrics(stage.registry)),
+                marks_prompts=marking(configuration.models),
                 pass_by=pass_by or crash_point,
                 first_chunk=pass_by,
                 review_of=Reviews(
@@ -149,6 +168,7 @@ async def connected(  # noqa: PLR0913  # named, and wired in one place
                 ).of,
             )
     finally:
+        await embedded.settle()
         await beside.stop()
 
 
@@ -174,6 +194,7 @@ def calibrations_of(configuration: Configuration) -> dict[str, Calibration]:
 @asynccontextmanager
 async def _build(stage: StageTools) -> AsyncIterator[Process[RequestBatch | RequestRouted]]:
     environ = process_environment()
+    settings = settings_from_environment(ModelCallerSettings, environ)
     configuration = configuration_from_environment(environ)
     async with AsyncExitStack() as stack:
         services = {}
@@ -189,9 +210,22 @@ async def _build(stage: StageTools) -> AsyncIterator[Process[RequestBatch | Requ
                 others=tuple(others),
                 requests_per_minute=provider.requests_per_minute,
                 tokens_per_minute=provider.tokens_per_minute,
+                isolates_inputs=provider.isolates_inputs_by_index,
+                call_limits=CallLimits(
+                    inputs=provider.inputs_per_call, tokens=provider.tokens_per_call
+                ),
+                takes_cache_control=provider.takes_cache_control,
             )
-        run = uuid.uuid4().hex[:12]
-        tools = await stack.enter_async_context(connected(stage, configuration, services, run=run))
+        redis = await stack.enter_async_context(connected_redis(settings.redis_url))
+        tools = await stack.enter_async_context(
+            connected(
+                stage,
+                configuration,
+                services,
+                run=uuid.uuid4().hex[:12],
+                cache=RedisResponseCache(redis, clock=stage.clock),
+            )
+        )
         yield ModelCallerProcessor(tools).process
 
 

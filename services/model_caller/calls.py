@@ -17,9 +17,11 @@ from services.model_caller.answers import (
     error_of,
     whole_answer,
 )
+from services.model_caller.completions import MergedPrompts, merged_prompts, split_choices
 from services.model_caller.decide import CallFailed, failure, failure_from_status
-from services.model_caller.embeddings import Merged, merged_call, split_answer
+from services.model_caller.embeddings import Known, Merged, Sent, merged_call, split_answer
 from services.model_caller.held import Withdrawn
+from services.model_caller.packing import CallLimits
 from services.model_caller.rate_headers import asked_pause_ms
 from services.model_caller.sse import EventTooLarge, SseDecoder
 from services.model_caller.stopping import Stop, Stopped
@@ -51,6 +53,9 @@ class Service(msgspec.Struct, frozen=True):
         others: How to reach its other endpoints.
         requests_per_minute: Calls a minute; 0 = no limit.
         tokens_per_minute: Tokens a minute, input and output; 0 = no limit.
+        isolates_inputs: Whether inputs of different tenants may share a call.
+        call_limits: What it takes in one call.
+        takes_cache_control: Whether it knows ``cache_control`` in prompts.
     """
 
     provider: ModelProvider
@@ -59,6 +64,9 @@ class Service(msgspec.Struct, frozen=True):
     others: tuple[ModelProvider, ...] = ()
     requests_per_minute: int = 0
     tokens_per_minute: int = 0
+    isolates_inputs: bool = False
+    call_limits: CallLimits = CallLimits()
+    takes_cache_control: bool = False
 
     def at(self, endpoint: int) -> "Service":
         """The provider by one of its endpoints; 0 is the first."""
@@ -77,6 +85,9 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         deadline_s: When it must have ended, on the event loop's clock.
         stop: Stops it from outside.
         body: The body in place of the caller's; empty = the caller's. Not for merged calls.
+        known: For each request, vectors that need not be asked for; empty = none.
+        may_share: Whether it may be made together with others' calls.
+        marks_prompt: Whether what is worth it is marked for the provider's prompt cache.
     """
 
     requests: Sequence[InferenceRequested]
@@ -85,6 +96,9 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     deadline_s: float
     stop: Stop
     body: bytes = b""
+    known: Sequence[Known] = ()
+    may_share: bool = False
+    marks_prompt: bool = False
 
 
 class Sink(Protocol):
@@ -115,6 +129,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
         status: The provider's HTTP status; 0 = none.
         upstream_request_id: The provider's own id of the call.
         pause_ms: How long it asks for no further call, ms; 0 = not at all.
+        sent: For each request, the embeddings that came for its inputs; empty = none did.
     """
 
     result: Sequence[Answer] | CallFailed
@@ -123,6 +138,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     status: int = 0
     upstream_request_id: str = ""
     pause_ms: int = 0
+    sent: Sequence[Mapping[bytes, Sent]] = ()
 
 
 async def ask(service: Service, call: Call, chunks: Sink | None, *, now_ms: float) -> Reply:
@@ -162,6 +178,7 @@ async def ask(service: Service, call: Call, chunks: Sink | None, *, now_ms: floa
         status=exchange.status,
         upstream_request_id=exchange.upstream_request_id,
         pause_ms=exchange.pause_ms,
+        sent=exchange.sent,
     )
 
 
@@ -182,6 +199,7 @@ class _Exchange:
         self.status = 0
         self.upstream_request_id = ""
         self.pause_ms = 0
+        self.sent: Sequence[Mapping[bytes, Sent]] = ()
 
     async def run(self) -> Sequence[Answer] | CallFailed:
         try:
@@ -194,13 +212,12 @@ class _Exchange:
     async def _run(self) -> Sequence[Answer] | CallFailed:
         requests = self._call.requests
         operation = Operation(requests[0].operation)
-        merged: Merged | None = None
-        if operation is Operation.EMBEDDINGS:
-            merged = merged_call([request.body for request in requests])
+        merged = _merged(self._call, operation)
         body = upstream_body(
             merged.body if merged else self._call.body or requests[0].body,
             model=self._call.model,
             stream=self._chunks is not None,
+            marks_prompt=self._call.marks_prompt and self._service.takes_cache_control,
         )
         self._is_sent = True
         timeouts, now_s = self._service.timeouts, self._clock()
@@ -223,9 +240,15 @@ class _Exchange:
                 most = min(_MAX_MERGED_BYTES, MAX_ANSWER_BYTES * len(requests))
                 received = await upstream.read(max_bytes=most)
         self.first_output_s = self._clock()
-        if merged is not None:
-            return split_answer(merged, requests, received)
-        return [whole_answer(requests[0], received)]
+        match merged:
+            case Merged():
+                split = split_answer(merged, requests, received)
+                self.sent = split.sent
+                return split.answers
+            case MergedPrompts():
+                return split_choices(merged, requests, received)
+            case None:
+                return [whole_answer(requests[0], received)]
 
     async def _streamed(
         self, upstream: UpstreamAnswer, timer: asyncio.Timeout, chunks: Sink
@@ -329,3 +352,11 @@ class _Exchange:
                 error, code="stream_interrupted", message=f"{error.message} The answer is cut off."
             )
         return msgspec.structs.replace(failed, error=error, has_output=True)
+
+
+def _merged(call: Call, operation: Operation) -> Merged | MergedPrompts | None:
+    """The call of several requests, or one that is written anew; None = one is sent as it is."""
+    bodies = [request.body for request in call.requests]
+    if operation is Operation.EMBEDDINGS:
+        return merged_call(bodies, call.known)
+    return merged_prompts(bodies) if len(bodies) > 1 else None

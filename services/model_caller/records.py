@@ -112,6 +112,7 @@ def usage_row(
         error_code=call.error_code,
         usage=call.usage,
         cost_nanousd=call.cost_nanousd,
+        saved_nanousd=call.saved_nanousd,
         price_version=price_version,
     )
     return Emit(topic=Topic.USAGE_LEDGER, key=request.tenant, event=row)

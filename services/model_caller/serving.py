@@ -6,7 +6,7 @@ from functools import partial
 
 from services.model_caller.call_headers import call_headers
 from services.model_caller.call_record import CallTimes, call_record
-from services.model_caller.calls import CANCELLED, OUR_OWN_ENDS, Call, Reply, ask
+from services.model_caller.calls import CANCELLED, OUR_OWN_ENDS, Call, Reply
 from services.model_caller.chunks import ChunkStream
 from services.model_caller.decide import (
     CallFailed,
@@ -15,6 +15,7 @@ from services.model_caller.decide import (
     is_of_one_member,
     next_step,
 )
+from services.model_caller.embedded_inputs import NO_INPUTS, KnownInputs
 from services.model_caller.ending import (
     Ending,
     close_call,
@@ -62,13 +63,16 @@ _NEVER = 1 << 53
 class Serving:
     """The calls for one request, or for several that share a merged call."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # named, and all of one serving
         self,
         tools: Tools,
         work: OpenRecord[RequestBatch],
         members: Sequence[RequestRouted],
         history: Sequence[Sequence[ModelCall]] = (),
         attempts: Sequence[int] = (),
+        *,
+        known: KnownInputs = NO_INPUTS,
+        is_part: bool = False,
     ) -> None:
         """Prepare.
 
@@ -78,7 +82,12 @@ class Serving:
             members: The requests; their targets are the same.
             history: Calls made for each of them before, as far as they are known.
             attempts: Number of calls made for each of them before.
+            known: What was found of their inputs, where they are embeddings requests.
+            is_part: Whether they were part of more whose call failed for one of them: then their
+                calls are not shared with others.
         """
+        self._known = known
+        self._is_part = is_part
         self._tools = tools
         self._work = work
         self._members = members
@@ -289,6 +298,8 @@ class Serving:
                 self._members[half],
                 self._calls[half],
                 self._attempts[half],
+                known=self._known,
+                is_part=True,
             ).run()
             for half in halves
         )
@@ -309,15 +320,21 @@ class Serving:
         else:
             attempt = self._attempts[0]
             self._chunks = self._stream_to_client(target, attempt, targets_left=targets_left)
+            body = self._review.body if self._review is not None else b""
             call = Call(
                 requests=self._requests,
                 model=target.model,
                 headers=call_headers(self._request, service=SERVICE, attempt=attempt),
                 deadline_s=self._deadline_s(),
                 stop=self._stop,
-                body=self._review.body if self._review is not None else b"",
+                body=body,
+                known=[self._known.of(request, target) for request in self._requests],
+                may_share=self._work.event.merge and not self._is_part and not body,
+                marks_prompt=self._tools.marks_prompts(self._request.model),
             )
-            reply = await ask(entry.service, call, self._chunks, now_ms=started_ms)
+            reply = await self._tools.sharing.ask(
+                entry.service, call, self._chunks, provider=target.provider, now_ms=started_ms
+            )
         self._note(target, reply, started_ms)
         return reply
 
@@ -340,6 +357,7 @@ class Serving:
             attempt=attempt,
             headers={
                 **cache_headers(member.cache),
+                **self._known.headers(member.request, target),
                 **route_headers(member.route, target),
                 "x-millrace-attempts": str(attempt),
                 **(self._review.headers if self._review is not None else {}),
@@ -372,6 +390,7 @@ class Serving:
         for i, request in enumerate(self._requests):
             call = call_record(request, target, reply, i, times=times, attempt=self._attempts[i])
             self._calls[i].append(call)
+            self._tools.metrics.saved(target, call.saved_nanousd)
 
     async def _close_calls(
         self, target: Target, *, outcome: AttemptOutcome = AttemptOutcome.FAILED

@@ -223,6 +223,7 @@ class Stages:
                 self.configuration,
                 services,
                 run=f"run{next(self._runs):09}",
+                cache=self.cache,
                 jitter=lambda: 0.0,
                 pass_by=self._pass_by,
             ) as caller:

@@ -381,6 +381,8 @@ class ModelCall(Event, frozen=True, kw_only=True):
         cost_nanousd: What it cost, nano-USD.
         confidence: Calibrated probability that the answer was good, 0..1; -1 = it was not judged.
         verdict: Why the answer was let through or not, for people; empty = it was not judged.
+        saved_nanousd: What it would have cost more without the provider's prompt cache and without
+            the vectors that were known, nano-USD.
     """
 
     attempt: int
@@ -396,6 +398,7 @@ class ModelCall(Event, frozen=True, kw_only=True):
     cost_nanousd: int = 0
     confidence: float = -1.0
     verdict: str = ""
+    saved_nanousd: int = 0
 
 
 class Failure(Event, frozen=True, kw_only=True):
@@ -664,7 +667,8 @@ class UsageRecorded(Event, frozen=True, kw_only=True):
         error_code: Why the call failed; empty = it did not.
         usage: Tokens by kind; of a hit or a join what was saved.
         cost_nanousd: What it cost, nano-USD; of ``unknown`` what was reserved.
-        saved_nanousd: What a call would have cost, nano-USD; 0 unless a hit or a join.
+        saved_nanousd: What a call would have cost, nano-USD; of ``attempt`` what it would have
+            cost more without the provider's prompt cache and without vectors that were known.
         price_version: Name and date of the price table; empty = no price.
     """
 

@@ -69,7 +69,10 @@ class Totals(msgspec.Struct, kw_only=True):
         output_tokens: Output tokens of the calls.
         cost_nanousd: What the calls cost, nano-USD.
         reserved_nanousd: What the unknown ones may have cost, nano-USD.
-        saved_nanousd: What hits and joins would have cost as calls, nano-USD.
+        saved_nanousd: What hits and joins would have cost as calls, and what calls would have cost
+            more without prompt caches and known vectors, nano-USD.
+        cached_input_tokens: Input tokens that providers served from their prompt caches.
+        cache_write_input_tokens: Input tokens that providers wrote to them.
     """
 
     calls: int = 0
@@ -81,6 +84,8 @@ class Totals(msgspec.Struct, kw_only=True):
     cost_nanousd: int = 0
     reserved_nanousd: int = 0
     saved_nanousd: int = 0
+    cached_input_tokens: int = 0
+    cache_write_input_tokens: int = 0
 
     def add(self, row: UsageRecorded) -> None:
         """Count a folded row."""
@@ -98,6 +103,8 @@ class Totals(msgspec.Struct, kw_only=True):
             self.input_tokens += row.usage.input_tokens
             self.output_tokens += row.usage.output_tokens
             self.cost_nanousd += row.cost_nanousd
+            self.cached_input_tokens += row.usage.cached_input_tokens
+            self.cache_write_input_tokens += row.usage.cache_write_input_tokens
 
 
 Group = tuple[str, ...]
