@@ -177,7 +177,8 @@ async def _compared_by(
     if not SemanticModes(configuration).are_any_on:
         yield None
         return
-    from services.shared.adapters.minilm import encoder_folder, load_encoder  # noqa: PLC0415
+    from services.shared.adapters.minilm.encoder import load_encoder  # noqa: PLC0415
+    from services.shared.adapters.minilm.pinned import encoder_folder  # noqa: PLC0415
 
     encoder = await asyncio.to_thread(load_encoder, encoder_folder(environ))
     policy = configuration.cache.semantic

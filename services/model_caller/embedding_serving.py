@@ -105,7 +105,7 @@ class EmbeddingServing:
                 topic=Topic.USAGE_LEDGER,
                 key=request.tenant,
                 event=msgspec.structs.replace(
-                    row_of(request, UsageKind.HIT, about="hit", at_ms=self._tools.clock.now_ms()),
+                    row_of(request, UsageKind.HIT, attempt=0, at_ms=self._tools.clock.now_ms()),
                     provider=target.provider,
                     provider_model=target.model,
                     usage=answer.usage,
