@@ -12,6 +12,7 @@ import uvloop
 from prometheus_client import CollectorRegistry, Gauge
 
 from services.gateway.app import GatewayApp, Routes
+from services.gateway.decide import known_keys
 from services.gateway.desk import MS_PER_S, Desk, InferenceMetrics
 from services.gateway.disk_guard import DiskGuard
 from services.gateway.front_door.door import FrontDoor
@@ -134,7 +135,7 @@ async def _run(  # wiring, one statement a part
             feedback=KafkaFeedbackPublisher(producer),
             replies=replies,
             streams=streams,
-            keys={key.id: key for key in configuration.keys},
+            keys=known_keys(configuration.keys),
             models=NamePatterns(configuration.models),
             limits=limits_from_configuration(configuration.limits),
             reply_partition=reply_partition,

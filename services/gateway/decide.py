@@ -1,6 +1,6 @@
 """Who may ask, which chunks are the answer, and where a reader goes on."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from urllib.parse import parse_qs
 
 import msgspec
@@ -9,7 +9,7 @@ from services.gateway.sse import EventId, event_id_from_text
 from services.shared.domain.configuration import VirtualKey
 from services.shared.domain.errors import PublicError
 from services.shared.domain.events import ChunkKind, ResultChunk
-from services.shared.domain.keys import is_key, parse_key
+from services.shared.domain.keys import is_key, key_hash, parse_key
 
 _NO_SUCH_HASH = "0" * 64
 INVALID_KEY = PublicError(
@@ -29,6 +29,15 @@ BAD_CURSOR = PublicError(
     param="starting_after",
 )
 _MAX_COUNT_DIGITS = 9
+_MAX_KEY_CHARACTERS = 512
+
+
+def known_keys(keys: Iterable[VirtualKey]) -> dict[str, VirtualKey]:
+    """Keys as ``authenticate`` finds them: by their public id, and by their hash."""
+    known = {}
+    for key in keys:
+        known[key.hash] = known[key.id] = key
+    return known
 
 
 def authenticate(
@@ -37,11 +46,11 @@ def authenticate(
     """Find the key that a request was sent with.
 
     An unknown key, a revoked one and a wrong one are told apart neither by the answer nor by the
-    time it takes.
+    time it takes. A key of ours is found by the id in it, one that came from elsewhere by its hash.
 
     Args:
         authorization: Every ``Authorization`` header of the request.
-        keys: Keys by their public id.
+        keys: Keys by their public id and by their hash.
     """
     if len(authorization) != 1:
         return INVALID_KEY
@@ -49,11 +58,12 @@ def authenticate(
         scheme, _, text = authorization[0].decode("ascii").partition(" ")
     except UnicodeDecodeError:
         return INVALID_KEY
-    parsed = parse_key(text.strip())
-    if scheme.lower() != "bearer" or parsed is None:
+    text = text.strip()
+    if scheme.lower() != "bearer" or not 0 < len(text) <= _MAX_KEY_CHARACTERS:
         return INVALID_KEY
-    key = keys.get(parsed.key_id)
-    matches = is_key(text.strip(), key.hash if key is not None else _NO_SUCH_HASH)
+    parsed = parse_key(text)
+    key = keys.get(key_hash(text) if parsed is None else parsed.key_id)
+    matches = is_key(text, key.hash if key is not None else _NO_SUCH_HASH)
     if key is None or not matches or key.disabled:
         return INVALID_KEY
     return key

@@ -18,11 +18,14 @@ from services.gateway.decide import (
     View,
     accept,
     authenticate,
+    known_keys,
     read_cursor,
 )
 from services.gateway.sse import EventId
+from services.shared.domain.configuration import VirtualKey
 from services.shared.domain.errors import PublicError, error_document
 from services.shared.domain.events import ChunkKind, ResultChunk
+from services.shared.domain.keys import key_hash
 from tests.support.gateway_desk import (
     KEY,
     KEYS,
@@ -68,6 +71,22 @@ def test_a_valid_key_is_found(scheme: str) -> None:
 def test_every_other_header_is_refused_alike(headers: list[bytes]) -> None:
     """Unknown, revoked, mistyped, missing and hostile keys get one and the same answer."""
     assert authenticate(headers, KEYS) is INVALID_KEY
+
+
+def test_a_key_from_elsewhere_is_found_by_its_hash() -> None:
+    """Callers keep the key that they have; one that was revoked stays so."""
+    brought = VirtualKey(id="old", tenant="acme", hash=key_hash("sk-proj-1234567890"))
+    authorization = [b"Bearer sk-proj-1234567890"]
+    assert authenticate(authorization, known_keys([ACME, brought])) is brought
+    assert authenticate([b"Bearer sk-proj-1234567891"], known_keys([brought])) is INVALID_KEY
+    revoked = msgspec.structs.replace(brought, disabled=True)
+    assert authenticate(authorization, known_keys([revoked])) is INVALID_KEY
+
+
+def test_a_hash_is_no_key() -> None:
+    """Whoever has read the configuration cannot ask."""
+    known = known_keys([ACME])
+    assert authenticate([f"Bearer {ACME.hash}".encode()], known) is INVALID_KEY
 
 
 def test_a_key_with_another_keys_secret_is_refused() -> None:
