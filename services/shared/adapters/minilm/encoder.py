@@ -99,9 +99,9 @@ class MiniLmEncoder:
         """See ``Encoder``: at most 128 tokens, none unknown, and mostly Latin letters."""
         return text in self._remembered or self._tokens.knows(text)
 
-    def count_tokens(self, text: str) -> int:
-        """Number of tokens of a text; beyond 256 ``encode`` cuts it off."""
-        return self._tokens.count(text)
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Number of tokens of each text, uncut; beyond 256 ``encode`` cuts it off."""
+        return await asyncio.to_thread(lambda: [self._tokens.count(text) for text in texts])
 
     async def encode(self, texts: Sequence[str]) -> Vectors:
         """See ``Encoder``."""
@@ -233,4 +233,6 @@ def _model(folder: Path) -> Model:
             return OnnxModel(folder / GRAPH)
     from services.shared.adapters.minilm.numpy_model import NumpyModel  # noqa: PLC0415
 
+    if not (folder / WEIGHTS).is_file():
+        raise Unavailable(_PORT, f"{folder} holds no {WEIGHTS}, and ONNX Runtime is not installed")
     return NumpyModel(folder / WEIGHTS)
