@@ -131,3 +131,27 @@ def test_builds_and_dimensions_are_fixed(make: Make) -> None:
     assert one.build == other.build
     assert one.build
     assert one.dimensions == 384
+
+
+QUICKSTART = ["The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium."]
+PUBLISHED = [[1.0, 0.6660, 0.1046], [0.6660, 1.0, 0.1411], [0.1046, 0.1411, 1.0]]
+"""Similarities of the three under this model, in the quick start of Sentence Transformers."""
+
+
+async def test_the_numpy_path_has_the_published_similarities(encoder_files: Path) -> None:
+    """The weights are those of the published model, and so is what is done with them."""
+    vectors = await _numpy_encoder(encoder_files).encode(QUICKSTART)
+    np.testing.assert_allclose(vectors @ vectors.T, PUBLISHED, atol=1e-4)
+
+
+async def test_eight_bits_stay_close_to_the_full_model(encoder_files: Path) -> None:
+    """Texts of all lengths keep their place, and pairs their similarity."""
+    sentence = "Which of our orders from last week was shipped late, and who asked for a refund?"
+    words = sentence.split()
+    texts = [*QUICKSTART, QUESTION, NEAR, FAR, *(" ".join(words[: n + 1] * 3) for n in range(15))]
+    quick = await load_encoder(encoder_files).encode(texts)
+    full = await _numpy_encoder(encoder_files).encode(texts)
+    cosines = (quick * full).sum(axis=1)
+    assert cosines.mean() > 0.99
+    assert cosines.min() > 0.98
+    assert np.abs(quick @ quick.T - full @ full.T).mean() < 0.02
