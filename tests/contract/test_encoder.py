@@ -1,6 +1,8 @@
 """What every ``Encoder`` does: the real one on both of its paths, and the fake."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +13,10 @@ from services.shared.adapters.minilm.encoder import MiniLmEncoder, load_encoder
 from services.shared.adapters.minilm.numpy_model import NumpyModel
 from services.shared.adapters.minilm.pinned import GRAPH, TOKENIZER, WEIGHTS
 from services.shared.adapters.minilm.tokens import read_tokens
+from services.shared.domain.errors import Unavailable
 from services.shared.ports.encoder import Encoder
 from tests.support.fake_encoder import FakeEncoder
+from tests.support.project import ROOT
 
 QUESTION = "How do I reset the password of my account?"
 NEAR = "How do I reset the password of my old account?"
@@ -131,6 +135,35 @@ def test_builds_and_dimensions_are_fixed(make: Make) -> None:
     assert one.build == other.build
     assert one.build
     assert one.dimensions == 384
+
+
+def test_without_onnx_runtime_numpy_takes_over(
+    encoder_files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its vectors are others, so its build is another."""
+    with_it = load_encoder(encoder_files).build
+    monkeypatch.delitem(sys.modules, "services.shared.adapters.minilm.onnx_model")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    without = load_encoder(encoder_files).build
+    assert with_it.startswith("minilm-int8-")
+    assert without.startswith("minilm-fp32-")
+
+
+def test_a_folder_without_an_encoder_names_the_remedy(tmp_path: Path) -> None:
+    """Who loads before anything was fetched is told what to do."""
+    with pytest.raises(Unavailable, match="millrace encoder"):
+        load_encoder(tmp_path)
+
+
+def test_who_does_not_encode_loads_no_numeric_library() -> None:
+    """Fetching, ports and the service before its first request stay cheap."""
+    modules = "services.local_models.__main__, services.shared.adapters.minilm.fetching"
+    libraries = "numpy onnx onnxruntime tokenizers"
+    code = (
+        f"import sys, {modules}; sys.exit(' '.join(set('{libraries}'.split()) & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False)
+    assert done.stderr.strip() == b""
 
 
 QUICKSTART = ["The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium."]
