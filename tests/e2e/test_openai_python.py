@@ -177,6 +177,23 @@ def test_embeddings_are_alike_in_every_form(client: OpenAI) -> None:
     assert usual.data[1].embedding == pytest.approx(floats.data[1].embedding, abs=1e-6)
 
 
+def test_local_embeddings_say_what_texts_mean(client: OpenAI) -> None:
+    """Real vectors without a key: what means the same is close, in whatever words it is said."""
+    texts = ["How do I reset my password?", "I forgot my login, let me in", "Bake bread at 230 °C"]
+    answer = client.embeddings.create(model="local/minilm", input=texts)
+    question, same, other = (item.embedding for item in answer.data)
+    assert len(question) == 384
+
+    def similarity(one: list[float], two: list[float]) -> float:
+        return sum(a * b for a, b in zip(one, two, strict=True))
+
+    assert similarity(question, question) == pytest.approx(1, abs=1e-5)
+    assert similarity(question, same) > 0.4
+    assert similarity(question, other) < 0.2
+    with pytest.raises(openai.BadRequestError, match="tokens"):
+        client.embeddings.create(model="local/minilm", input="word " * 300)
+
+
 def test_token_ids_are_embedded(client: OpenAI) -> None:
     """One text as ids, several as lists of ids; dimensions as asked for."""
     one = client.embeddings.create(model="millrace-embed", input=[1, 2, 3], dimensions=16)
@@ -187,7 +204,8 @@ def test_token_ids_are_embedded(client: OpenAI) -> None:
 
 def test_models_are_listed_and_retrieved(client: OpenAI) -> None:
     """Named ones are listed; whatever may be asked for can be retrieved."""
-    assert {model.id for model in client.models.list()} == {"millrace-demo", "millrace-embed"}
+    named = {"local/minilm", "millrace-demo", "millrace-embed"}
+    assert {model.id for model in client.models.list()} == named
     assert client.models.retrieve("millrace-demo").object == "model"
     assert client.models.retrieve("sim-fast:tokens=5").id == "sim-fast:tokens=5"
     with pytest.raises(openai.NotFoundError):

@@ -22,6 +22,7 @@ PROCESSES = [
     "batcher",
     "model-caller",
     "simulator",
+    "local-models",
     "cache-writer",
     "metrics-aggregator",
     "trace-exporter",
@@ -44,7 +45,8 @@ def test_status_names_every_process_and_address(stack: RunningStack) -> None:
     addresses = status["addresses"]
     assert addresses["openai"] == f"{addresses['gateway']}/v1"
     assert set(addresses) == {
-        *("gateway", "openai", "kafka", "redis", "simulator", "schema_registry", "metrics")
+        *("gateway", "openai", "kafka", "redis", "simulator", "local_models", "schema_registry"),
+        "metrics",
     }
     assert set(addresses["metrics"]) == set(PROCESSES) - WITHOUT_PROBES
 

@@ -1,8 +1,9 @@
 """The configuration that all services of a stack read: the user's file, else one made here."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -13,8 +14,11 @@ from services.shared.adapters.environment import (
     unset_key_variables,
 )
 from services.shared.adapters.yaml_configuration import read_configuration
+from services.shared.domain.configuration import Configuration
+from services.shared.domain.configuration_semantic import SemanticMode
 
 USUAL_FILE = "millrace.yaml"
+_LOOPBACK = frozenset(("127.0.0.1", "localhost", "::1"))
 
 
 class ChosenConfiguration(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,18 +29,34 @@ class ChosenConfiguration(msgspec.Struct, frozen=True, kw_only=True):
         origin: Where it comes from, for people.
         provider_keys: Environment variables that hold the providers' keys.
         unset: Those of them that are not set, as ``provider: NAME``.
+        needs_local_models: Whether a provider is this stack's own ``local-models``.
+        needs_encoder: Whether something embeds here.
     """
 
     path: Path
     origin: str
     provider_keys: frozenset[str]
     unset: list[str]
+    needs_local_models: bool
+    needs_encoder: bool
 
 
 def choose_configuration(
-    given: Path | None, *, layout: Layout, simulator_url: str, environ: Mapping[str, str]
+    given: Path | None,
+    *,
+    layout: Layout,
+    simulator_url: str,
+    local_models_urls: Sequence[str] = (),
+    environ: Mapping[str, str],
 ) -> ChosenConfiguration:
     """Check the user's file, or write one that follows from the environment.
+
+    Args:
+        given: The user's file, or null.
+        layout: The data directory.
+        simulator_url: Where the simulator will run; empty = it will not.
+        local_models_urls: Where the processes of ``local-models`` will run.
+        environ: What the configuration follows from otherwise.
 
     Raises:
         InvalidConfiguration: It holds mistakes, or the endpoint of ``OPENAI_API_KEY`` cannot be
@@ -47,10 +67,13 @@ def choose_configuration(
     else:
         path = layout.root / USUAL_FILE
         known = {**environ, "MILLRACE_SIMULATOR_URL": simulator_url}
+        if local_models_urls:
+            known["MILLRACE_LOCAL_MODELS_URL"] = ",".join(local_models_urls)
         write_atomically(path, configuration_document(known, _models(known)).encode())
         endpoint = openai_endpoint(environ)
         origin = f"OPENAI_API_KEY, models of {endpoint}" if endpoint else "none; the simulator"
     configuration = read_configuration(path)
+    needs_local_models = _has_provider_at(configuration, local_models_urls)
     return ChosenConfiguration(
         path=path,
         origin=origin,
@@ -58,7 +81,25 @@ def choose_configuration(
             name for provider in configuration.providers.values() for name in provider.api_key_names
         ),
         unset=unset_key_variables(configuration, environ),
+        needs_local_models=needs_local_models,
+        needs_encoder=needs_local_models or _has_semantic_cache(configuration),
     )
+
+
+def _has_provider_at(configuration: Configuration, urls: Sequence[str]) -> bool:
+    ours = {urlsplit(url).port for url in urls}
+    roots = [
+        urlsplit(root)
+        for provider in configuration.providers.values()
+        for root in (provider.base_url, *provider.endpoints)
+    ]
+    return any(root.hostname in _LOOPBACK and root.port in ours for root in roots)
+
+
+def _has_semantic_cache(configuration: Configuration) -> bool:
+    modes = [configuration.cache.semantic.mode]
+    modes += [model.semantic for model in configuration.models.values() if model.semantic]
+    return any(mode is not SemanticMode.OFF for mode in modes)
 
 
 def _models(environ: Mapping[str, str]) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """What each process finds in its environment: what it needs, and no secret of another's."""
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import msgspec
 
@@ -46,12 +47,14 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
         config: Path of the configuration that they read.
         ports: Port by what listens on it (``plan.usual_ports`` names them).
         provider_keys: Environment variables that hold the providers' keys.
+        encoder: Folder of the sentence encoder.
     """
 
     layout: Layout
     config: str
     ports: Mapping[str, int]
     provider_keys: frozenset[str]
+    encoder: Path
 
     def url(self, process: str) -> str:
         """Where a process serves HTTP."""
@@ -107,6 +110,7 @@ def _of_the_stack(instance: Instance, surroundings: Surroundings) -> dict[str, s
         "MILLRACE_SECRET_FILE": str(layout.secret),
         "MILLRACE_DEV_KEY_FILE": str(layout.dev_key),
         "MILLRACE_SLOT": str(instance.slot),
+        "MILLRACE_ENCODER": str(surroundings.encoder),
         "MILLRACE_METRICS_HOST": HOST,
         "MILLRACE_METRICS_PORT": str(ports[probes_of(instance)]),
         "MALLOC_ARENA_MAX": "2",  # glibc's default, 8 a core, keeps tens of MB a process

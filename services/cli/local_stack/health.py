@@ -31,6 +31,7 @@ from services.cli.local_stack.report import Report, read_report
 from services.cli.local_stack.services import SERVICES, instances
 from services.cli.local_stack.state import Layout, ProcessState, read_stack
 from services.shared.adapters.environment import unset_key_variables
+from services.shared.adapters.minilm.pinned import WHEEL_BYTES, encoder_folder, is_complete
 from services.shared.adapters.yaml_configuration import check_configuration
 from services.shared.domain.errors import InvalidConfiguration
 
@@ -54,6 +55,7 @@ def examine(*, data: Path, folder: Path, environ: Mapping[str, str]) -> list[Fin
         _java(environ),
         _redis(environ),
         _jars(environ),
+        _encoder(environ),
         data_disk(layout),
         cache_disk(environ),
         _memory(is_running=is_running),
@@ -106,6 +108,18 @@ def _redis(environ: Mapping[str, str]) -> Finding:
         level=Level.GOOD,
         subject="Redis",
         text=f"{redis.version} from {redis.source}: {redis.executable}",
+    )
+
+
+def _encoder(environ: Mapping[str, str]) -> Finding:
+    folder, subject = encoder_folder(environ), "Encoder"
+    if is_complete(folder):
+        return Finding(level=Level.GOOD, subject=subject, text=str(folder))
+    return Finding(
+        level=Level.NOTE,
+        subject=subject,
+        text=f"{folder} does not hold it yet",
+        remedy=f"'millrace encoder' fetches it ({WHEEL_BYTES / 1e6:.0f} MB, once).",
     )
 
 

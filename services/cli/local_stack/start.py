@@ -26,13 +26,14 @@ from services.cli.local_stack.plan import (
     usual_ports,
 )
 from services.cli.local_stack.ports import HOST, Reservations, choose_ports
-from services.cli.local_stack.prepare import prepare_broker, prepare_jars
+from services.cli.local_stack.prepare import prepare_broker, prepare_jars, try_encoder
 from services.cli.local_stack.redis import find_redis
 from services.cli.local_stack.run import run
 from services.cli.local_stack.screen import Screen
-from services.cli.local_stack.services import SERVICES, Instance, Service, instances
+from services.cli.local_stack.services import LOCAL_MODELS, SERVICES, Instance, Service, instances
 from services.cli.local_stack.state import Layout, read_stack, read_topics_made
 from services.cli.local_stack.topics import agreed_partitions, topics_digest
+from services.shared.adapters.minilm.pinned import encoder_folder
 
 
 class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,7 +125,11 @@ def make_plan(
     for folder in (layout.logs, layout.redis):
         folder.mkdir(parents=True, exist_ok=True)
     ports = _ports(request, running, reservations, console)
-    chosen = _configuration(request, layout, ports, environ)
+    chosen = _configuration(request, layout, running, ports, environ)
+    if not chosen.needs_local_models:
+        running = tuple(it for it in running if it.service.name != LOCAL_MODELS)
+    if chosen.needs_encoder:
+        try_encoder(environ, console=console)
     make_secret(layout)
     new_key = make_dev_key(layout)
     for variable in chosen.unset:
@@ -145,6 +150,7 @@ def make_plan(
         config=str(chosen.path),
         ports=ports,
         provider_keys=chosen.provider_keys,
+        encoder=encoder_folder(environ),
     )
     processes = {
         instance: service_process(instance, surroundings, environ=environ) for instance in running
@@ -214,12 +220,18 @@ def _ports(
 
 
 def _configuration(
-    request: StartRequest, layout: Layout, ports: Mapping[str, int], environ: Mapping[str, str]
+    request: StartRequest,
+    layout: Layout,
+    running: tuple[Instance, ...],
+    ports: Mapping[str, int],
+    environ: Mapping[str, str],
 ) -> ChosenConfiguration:
     simulator = ports.get("simulator")
+    local_models = [it.name for it in running if it.service.name == LOCAL_MODELS]
     return choose_configuration(
         request.config,
         layout=layout,
         simulator_url=f"http://{HOST}:{simulator}" if simulator else "",
+        local_models_urls=[f"http://{HOST}:{ports[name]}" for name in local_models],
         environ=environ,
     )

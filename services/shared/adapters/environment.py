@@ -19,6 +19,7 @@ from services.shared.domain.default_configuration import (
     SIMULATOR_URL,
     openai_configuration,
     simulator_configuration,
+    with_local_models,
 )
 from services.shared.domain.errors import InvalidConfiguration
 from services.shared.domain.keys import key_hash, parse_key
@@ -102,10 +103,13 @@ def configuration_without_file(
             base_url=environ.get("OPENAI_BASE_URL", ""),
             simulator_url=simulator_url,
         )
+    local_urls = environ.get(f"{PREFIX}LOCAL_MODELS_URL", "").replace(",", " ").split()
+    configuration = with_local_models(configuration, local_urls)
     mistakes = mistakes_in(configuration)
     if mistakes:
         found = "\n".join(str(mistake) for mistake in mistakes)
-        msg = f"OPENAI_BASE_URL, MILLRACE_MODELS or MILLRACE_SIMULATOR_URL cannot be used:\n{found}"
+        named = "OPENAI_BASE_URL, MILLRACE_MODELS, MILLRACE_SIMULATOR_URL or _LOCAL_MODELS_URL"
+        msg = f"{named} cannot be used:\n{found}"
         raise InvalidConfiguration(msg)
     return configuration
 

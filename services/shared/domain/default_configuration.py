@@ -1,6 +1,8 @@
 """The configuration where nobody wrote one: the simulator, or what ``OPENAI_API_KEY`` opens."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+import msgspec
 
 from services.shared.domain.configuration import (
     Configuration,
@@ -16,11 +18,14 @@ OPENAI_BASE_URL = "https://api.openai.com/v1"
 OPENAI_KEY_VARIABLE = "OPENAI_API_KEY"
 SIMULATOR_URL = "http://127.0.0.1:8090"
 
+LOCAL_EMBEDDINGS_MODEL = "local/minilm"
+
 DEMO_MODEL = "millrace-demo"
 DEMO_EMBEDDINGS_MODEL = "millrace-embed"
 
 _OPENAI = "openai"
 _SIMULATOR = "simulator"
+_LOCAL = "local"
 
 
 def simulator_configuration(url: str = SIMULATOR_URL) -> Configuration:
@@ -77,6 +82,29 @@ def openai_configuration(
         providers={_OPENAI: endpoint, **simulated.providers},
         models={**dict.fromkeys(names, Model(targets=(target,))), **simulated.models},
         kafka_producers=KafkaProducers(enabled=True),
+    )
+
+
+def with_local_models(configuration: Configuration, urls: Sequence[str]) -> Configuration:
+    """Add the models that this machine runs itself: ``local/minilm``, for embeddings.
+
+    Args:
+        configuration: What to add them to.
+        urls: Where ``services.local_models`` runs, one a process; none = nowhere.
+    """
+    if not urls:
+        return configuration
+    first, *others = map(_with_version, urls)
+    local = Provider(
+        base_url=first, endpoints=tuple(others), isolates_inputs_by_index=True, free=True
+    )
+    minilm = Model(
+        targets=(ModelTarget(provider=_LOCAL, model="minilm"),), operations=(Operation.EMBEDDINGS,)
+    )
+    return msgspec.structs.replace(
+        configuration,
+        providers={**configuration.providers, _LOCAL: local},
+        models={LOCAL_EMBEDDINGS_MODEL: minilm, **configuration.models},
     )
 
 

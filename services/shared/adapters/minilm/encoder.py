@@ -29,6 +29,12 @@ from services.shared.ports.encoder import Vectors
 MOST_WAITING = 1_024
 MOST_REMEMBERED = 1_024
 _BATCH_TEXTS = 32
+_BATCH_CHARACTERS = 4_096
+"""A batch takes the thread for 0.1 s or so, however long its texts are."""
+
+_RUN_TOKENS = 512
+"""More leave the processor's caches, and the runtime keeps the memory of its largest run."""
+
 _PORT = "encoder"
 
 
@@ -99,9 +105,9 @@ class MiniLmEncoder:
         """See ``Encoder``: at most 128 tokens, none unknown, and mostly Latin letters."""
         return text in self._remembered or self._tokens.knows(text)
 
-    def count_tokens(self, text: str) -> int:
-        """Number of tokens of a text; beyond 256 ``encode`` cuts it off."""
-        return self._tokens.count(text)
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Number of tokens of each text, uncut; beyond 256 ``encode`` cuts it off."""
+        return await asyncio.to_thread(lambda: [self._tokens.count(text) for text in texts])
 
     async def encode(self, texts: Sequence[str]) -> Vectors:
         """See ``Encoder``."""
@@ -170,10 +176,13 @@ class MiniLmEncoder:
     def _next_batch(self) -> list[_Item]:
         """Up to 32 texts, one of each waiting call in turn."""
         batch: list[_Item] = []
-        while self._waiting and len(batch) < _BATCH_TEXTS:
+        characters = 0
+        while self._waiting and len(batch) < _BATCH_TEXTS and characters < _BATCH_CHARACTERS:
             call = self._waiting.popleft()
             if call.unread:
-                batch.append((call, *call.unread.popleft()))
+                place, text = call.unread.popleft()
+                batch.append((call, place, text))
+                characters += len(text)
                 self._waiting_texts -= 1
                 self._waiting.append(call)
         return batch
@@ -185,9 +194,11 @@ class MiniLmEncoder:
         for place, one in enumerate(ids):
             by_length.setdefault(len(one), []).append(place)
         vectors = np.empty((len(texts), DIMENSIONS), np.float32)
-        for places in by_length.values():
-            alike = np.array([ids[place] for place in places], np.int64)
-            vectors[places] = self._model.vectors(alike)
+        for length, places in by_length.items():
+            most = max(1, _RUN_TOKENS // length)
+            for start in range(0, len(places), most):
+                run = places[start : start + most]
+                vectors[run] = self._model.vectors(np.array([ids[at] for at in run], np.int64))
         return vectors
 
 
@@ -233,4 +244,6 @@ def _model(folder: Path) -> Model:
             return OnnxModel(folder / GRAPH)
     from services.shared.adapters.minilm.numpy_model import NumpyModel  # noqa: PLC0415
 
+    if not (folder / WEIGHTS).is_file():
+        raise Unavailable(_PORT, f"{folder} holds no {WEIGHTS}, and ONNX Runtime is not installed")
     return NumpyModel(folder / WEIGHTS)

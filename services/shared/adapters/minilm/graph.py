@@ -8,6 +8,8 @@ Runtime's own dynamic quantisation takes one scale for all tokens of all texts o
 vector of a text would depend on what else is in its batch (cosine .97 to itself).
 """
 
+from typing import Any
+
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -118,16 +120,14 @@ class _Builder:
         self._constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
         return name
 
-    def _add(
-        self, kind: str, *inputs: str, name: str = "", **attributes: float | tuple[int, ...]
-    ) -> str:
+    def _add(self, kind: str, *inputs: str, name: str = "", **attributes: Any) -> str:
         output = name or f"{kind}_{len(self._nodes)}"
         self._nodes.append(helper.make_node(kind, inputs, [output], name=output, **attributes))
         return output
 
 
 def _quantised(values: Floats, *, axis: int) -> tuple[NDArray[np.int8], Floats]:
-    """Integers -127..127 and the scale of each row, so that their product is close to the values."""
+    """Integers -127..127 and the scale of each row; their product is close to the values."""
     scales = np.abs(values).max(axis=axis, keepdims=True) / np.float32(_LARGEST)
     return np.rint(values / scales).astype(np.int8), scales
 

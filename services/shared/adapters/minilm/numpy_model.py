@@ -80,7 +80,7 @@ class NumpyModel:
 
 
 def _gelu(values: Floats) -> Floats:
-    """X Φ(x), with the error function of Abramowitz and Stegun, 7.1.26 (wrong by 1.5e-7 at most)."""
+    """GELU, with the error function of Abramowitz and Stegun, 7.1.26 (wrong by 1.5e-7 at most)."""
     z = np.abs(values) * np.float32(math.sqrt(0.5))
     t = 1 / (1 + np.float32(0.3275911) * z)
     series = t * (

@@ -44,8 +44,12 @@ def encoder_folder(environ: Mapping[str, str]) -> Path:
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether a folder holds an encoder. It is put there whole or not at all."""
-    return (folder / WEIGHTS).is_file() and (folder / TOKENIZER).is_file()
+    """Whether a folder holds an encoder: it is put there whole, or not at all.
+
+    Either the graph or the 32-bit weights may be taken away afterwards, to save room.
+    """
+    has_model = (folder / GRAPH).is_file() or (folder / WEIGHTS).is_file()
+    return has_model and (folder / TOKENIZER).is_file()
 
 
 def _digest() -> str:
