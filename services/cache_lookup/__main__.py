@@ -1,6 +1,7 @@
 """Wires the cache lookup."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 
@@ -22,6 +23,7 @@ from services.shared.adapters.secret_file import read_secret
 from services.shared.adapters.system_clock import SystemClock
 from services.shared.domain.cache_times import CacheTimes
 from services.shared.domain.configuration import Configuration
+from services.shared.domain.errors import Unavailable
 from services.shared.domain.events import InferenceRequested
 from services.shared.domain.semantic_modes import SemanticModes
 from services.shared.domain.topics import Topic
@@ -37,6 +39,7 @@ from services.shared.stream.result_follower import following
 from services.shared.stream.service import connection_from, run_stage
 from services.shared.stream.stage import Stage, Tools
 
+_LOG = logging.getLogger(__name__)
 SERVICE = "cache-lookup"
 _BEHIND_US = {Topic.CACHE_MISSES.value: "router", Topic.ROUTED_REQUESTS.value: "batcher"}
 """Groups of the stages after this one, by the shared topics that they read."""
@@ -180,7 +183,12 @@ async def _compared_by(
     from services.shared.adapters.minilm.encoder import load_encoder  # noqa: PLC0415
     from services.shared.adapters.minilm.pinned import encoder_folder  # noqa: PLC0415
 
-    encoder = await asyncio.to_thread(load_encoder, encoder_folder(environ))
+    try:
+        encoder = await asyncio.to_thread(load_encoder, encoder_folder(environ))
+    except Unavailable as error:
+        _LOG.error("questions are not compared: %s", error)
+        yield None
+        return
     policy = configuration.cache.semantic
     if not settings.qdrant_url:
         from services.shared.adapters import numpy_semantic_index as embedded  # noqa: PLC0415

@@ -165,7 +165,7 @@ class FakeQdrant:
             if len(query) != collection.size:
                 raise _Refused(400, "Wrong input: Vector dimension error")
             query /= np.linalg.norm(query)
-            scored = [
+            scored: list[dict[str, Any]] = [
                 {
                     "id": it,
                     "version": 0,
@@ -174,7 +174,7 @@ class FakeQdrant:
                 }
                 for it in _those(collection.points, search["filter"])
             ]
-            scored.sort(key=lambda it: -it["score"])
+            scored.sort(key=lambda it: it["score"], reverse=True)
             answers.append({"points": scored[: search["limit"]]})
         return answers
 
@@ -212,7 +212,8 @@ def _holds(condition: dict[str, Any], point_id: str, payload: dict[str, Any]) ->
             return payload.get(key) in values
         case {"key": key, "range": {"gt": bound}}:
             return bool(payload[key] > bound)
-    raise _Refused(400, f"unknown condition {condition}")
+        case _:
+            raise _Refused(400, f"unknown condition {condition}")
 
 
 @asynccontextmanager
