@@ -30,9 +30,7 @@ def confident() -> Controller:
 def misses(to: Controller, score: float, *, count: int, is_right: bool = True) -> None:
     """Let a candidate of so many misses turn out right, or wrong."""
     for number in range(count):
-        to.judged(
-            f"entry-{number}", score=score, is_right=is_right, was_served=False, weight=1.0
-        )
+        to.judged(f"entry-{number}", score=score, is_right=is_right, was_served=False, weight=1.0)
 
 
 def test_nothing_is_served_before_there_is_evidence() -> None:
