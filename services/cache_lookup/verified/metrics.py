@@ -44,7 +44,9 @@ class VerifiedMetrics(Collector):
         """Make them."""
         tenants = list(islice(self._controllers.tenants(), MOST_LABELS))
         for name, meaning, value in _MEANINGS:
-            family = GaugeMetricFamily(f"millrace_cache_verified_{name}", meaning, ("tenant",))
+            family = GaugeMetricFamily(
+                f"millrace_cache_verified_{name}", meaning, labels=("tenant",)
+            )
             for tenant, controller in tenants:
                 family.add_metric((tenant,), value(controller))
             yield family

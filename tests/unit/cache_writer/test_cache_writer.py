@@ -167,9 +167,7 @@ async def test_a_cache_that_is_away_costs_no_more_than_the_entry() -> None:
 @pytest.mark.parametrize(
     ("response", "text"), [(ANSWER, "Deep."), (b'{"choices":[]}', ""), (b"none", "")]
 )
-async def test_an_answer_with_a_text_is_found_by_its_question(
-    response: bytes, text: str
-) -> None:
+async def test_an_answer_with_a_text_is_found_by_its_question(response: bytes, text: str) -> None:
     """Its question and the hash of its text are told; without a text it is found exactly only."""
     writer = Writer()
     key = key_of(direction(1))
