@@ -17,6 +17,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -38,6 +39,8 @@ _FEWEST = 100
 """Queries of a tenant from which on his own share of errors is told."""
 
 Row = dict[str, Any]
+Scope = tuple[str, str, str, str]
+Neighbours = dict[int, list[tuple[int, float]]]
 
 
 class Setting(NamedTuple):
@@ -57,14 +60,14 @@ class VerifiedCache:
         asked_again: Number of hits that were asked again.
     """
 
-    def __init__(self, rows: Sequence[Row], vectors: NDArray[np.float32], setting: Setting) -> None:
+    def __init__(self, rows: Sequence[Row], neighbours: Neighbours, setting: Setting) -> None:
         """Start empty."""
         self._rows = {row["id"]: row for row in rows}
-        self._vectors = {row["id"]: vector for row, vector in zip(rows, vectors, strict=True)}
+        self._neighbours = neighbours
         self._setting = setting
         self._draws = random.Random(setting.seed)
         self._controllers: dict[str, Controller] = {}
-        self._entries: dict[tuple[str, ...], list[int]] = defaultdict(list)
+        self._entries: dict[Scope, set[int]] = defaultdict(set)
         self._score = 0.0
         self._waiting: deque[tuple[Controller, int, float, bool, float]] = deque()
         self._served: tuple[Controller, int, float, float] | None = None
@@ -74,7 +77,7 @@ class VerifiedCache:
     def decide(self, query: Row) -> int | None:
         """The entry that is served; None = a miss."""
         controller = self._controller(query["tenant"])
-        scope = (query["tenant"], query["model"], query["sys"], json.dumps(query["history"]))
+        scope = scope_of(query)
         self.last_candidate, self._score = self._best(query, self._entries[scope])
         self._served = None
         entry = self.last_candidate
@@ -85,7 +88,7 @@ class VerifiedCache:
             if self._draws.random() < controller.share:
                 self._served = (controller, entry, self._score, 1 / controller.share)
             return entry
-        self._entries[scope].append(query["id"])
+        self._entries[scope].add(query["id"])
         return None
 
     def feedback(self, query: Row, candidate: int, correct: bool) -> None:  # noqa: FBT001  # judge's
@@ -114,20 +117,36 @@ class VerifiedCache:
             self._controllers[tenant] = Controller(most_wrong=self._setting.most_wrong)
         return self._controllers[tenant]
 
-    def _best(self, query: Row, entries: list[int]) -> tuple[int | None, float]:
-        if not entries:
-            return None, 0.0
-        vector = self._vectors[query["id"]]
-        similarities = np.array([self._vectors[it] for it in entries]) @ vector
+    def _best(self, query: Row, entries: set[int]) -> tuple[int | None, float]:
         best: tuple[int | None, float] = (None, 0.0)
-        for place in np.argsort(-similarities)[:_NEAREST]:
-            similarity, cached = float(similarities[place]), self._rows[entries[place]]["text"]
-            if similarity < LEAST_SCORE or similarity <= best[1]:
-                break
-            if not (self._setting.uses_guards and is_objected(query["text"], cached)):
-                score = score_of(query["text"], cached, similarity, use_verifier=False)
-                best = max(best, (entries[place], score), key=lambda pair: pair[1])
+        near = (pair for pair in self._neighbours[query["id"]] if pair[0] in entries)
+        for entry, similarity in islice(near, _NEAREST):
+            text = self._rows[entry]["text"]
+            if not (self._setting.uses_guards and is_objected(query["text"], text)):
+                score = score_of(query["text"], text, similarity, use_verifier=False)
+                best = max(best, (entry, score), key=lambda pair: pair[1])
         return best
+
+
+def neighbours_of(rows: Sequence[Row], vectors: NDArray[np.float32]) -> Neighbours:
+    """Rows of each row's scope that could ever be served to it, the closest first."""
+    scopes: dict[Scope, list[int]] = defaultdict(list)
+    for number, row in enumerate(rows):
+        scopes[scope_of(row)].append(number)
+    found: Neighbours = {}
+    for numbers in scopes.values():
+        similarities = vectors[numbers] @ vectors[numbers].T
+        for own, line in zip(numbers, similarities, strict=True):
+            order = [it for it in np.argsort(-line) if line[it] >= LEAST_SCORE]
+            found[rows[own]["id"]] = [
+                (rows[numbers[it]]["id"], float(line[it])) for it in order if numbers[it] != own
+            ]
+    return found
+
+
+def scope_of(row: Row) -> Scope:
+    """All that has to be equal."""
+    return (row["tenant"], row["model"], row["sys"], json.dumps(row.get("history", [])))
 
 
 @cache
@@ -194,7 +213,7 @@ def main() -> None:
     folder = Path(process_environment()["MILLRACE_EVALUATION_DATA"]) / "semantic-cache"
     judge = _judge(folder / "evaluate.py")
     rows: list[Row] = judge.load(folder / "dev_stream.jsonl")
-    vectors = vectors_of(rows, chosen.vectors)
+    neighbours = neighbours_of(rows, vectors_of(rows, chosen.vectors))
     for most_wrong in chosen.most_wrong:
         began = time.process_time()
         runs = []
@@ -203,7 +222,7 @@ def main() -> None:
             ordered = list(rows)
             if chosen.shuffle:
                 random.Random(seed).shuffle(ordered)
-            runs.append(run(judge, ordered, VerifiedCache(rows, vectors, setting), setting))
+            runs.append(run(judge, ordered, VerifiedCache(rows, neighbours, setting), setting))
         _tell(runs, most_wrong, seconds=time.process_time() - began)
 
 
