@@ -86,7 +86,7 @@ def test_a_judgement_counts_once() -> None:
     """What a writer repeats after a crash changes nothing."""
     controllers = confident()
     for _ in range(50):
-        controllers.apply(judged(2, is_right=False, was_served=True, weight=10.0, score=0.99))
+        controllers.apply(judged(2, is_right=False, was_served=True, score=0.99))
     ((_, controller),) = controllers.tenants()
     assert controller.asked_again == 1
     assert controller.threshold < 1
