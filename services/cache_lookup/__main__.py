@@ -1,6 +1,7 @@
 """Wires the cache lookup."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 
@@ -25,9 +26,11 @@ from services.shared.adapters.secret_file import read_secret
 from services.shared.adapters.system_clock import SystemClock
 from services.shared.domain.cache_times import CacheTimes
 from services.shared.domain.configuration import Configuration
+from services.shared.domain.errors import Unavailable
 from services.shared.domain.events import InferenceRequested
 from services.shared.domain.semantic_modes import SemanticModes
 from services.shared.domain.topics import Topic
+from services.shared.ports.clock import Clock
 from services.shared.ports.encoder import Encoder
 from services.shared.ports.response_cache import ResponseCache
 from services.shared.ports.semantic_index import SemanticIndex
@@ -40,6 +43,7 @@ from services.shared.stream.result_follower import following
 from services.shared.stream.service import connection_from, run_stage
 from services.shared.stream.stage import Stage, Tools
 
+_LOG = logging.getLogger(__name__)
 SERVICE = "cache-lookup"
 _BEHIND_US = {Topic.CACHE_MISSES.value: "router", Topic.ROUTED_REQUESTS.value: "batcher"}
 """Groups of the stages after this one, by the shared topics that they read."""
@@ -66,7 +70,7 @@ def main() -> None:
         looking = asyncio.create_task(pacing.run())
         async with (
             connected_redis(settings.redis_url) as redis,
-            _compared_by(settings, environ, configuration) as compared_by,
+            _compared_by(settings, environ, configuration, tools.clock) as compared_by,
             looking_up(
                 tools,
                 configuration,
@@ -184,15 +188,24 @@ def _follower(tools: Tools, index: SemanticIndex) -> EntryFollower:
 
 @asynccontextmanager
 async def _compared_by(
-    settings: CacheLookupSettings, environ: Mapping[str, str], configuration: Configuration
+    settings: CacheLookupSettings,
+    environ: Mapping[str, str],
+    configuration: Configuration,
+    clock: Clock,
 ) -> AsyncIterator[tuple[Encoder, SemanticIndex] | None]:
     """Encoder and index; their libraries are imported only where an alias compares by meaning."""
     if not SemanticModes(configuration).are_any_on:
         yield None
         return
-    from services.shared.adapters.minilm import encoder_folder, load_encoder  # noqa: PLC0415
+    from services.shared.adapters.minilm.encoder import load_encoder  # noqa: PLC0415
+    from services.shared.adapters.minilm.pinned import encoder_folder  # noqa: PLC0415
 
-    encoder = await asyncio.to_thread(load_encoder, encoder_folder(environ))
+    try:
+        encoder = await asyncio.to_thread(load_encoder, encoder_folder(environ))
+    except Unavailable as error:
+        _LOG.error("questions are not compared: %s", error)
+        yield None
+        return
     policy = configuration.cache.semantic
     if not settings.qdrant_url:
         from services.shared.adapters import numpy_semantic_index as embedded  # noqa: PLC0415
@@ -206,6 +219,7 @@ async def _compared_by(
         api_key=settings.qdrant_api_key,
         encoder=encoder,
         max_entries=policy.max_entries,
+        clock=clock,
     ) as index:
         yield encoder, index
 

@@ -29,6 +29,8 @@ from services.shared.ports.response_cache import ResponseCache
 from services.shared.ports.semantic_index import Near, SemanticIndex
 
 _CANDIDATES = 5
+LEAST_COMPARED = 0.6
+"""Similarity below which an entry is no candidate: no guard has to read it (0.3 ms each)."""
 
 
 class _Asked(msgspec.Struct):
@@ -165,7 +167,11 @@ class SemanticTier:
         """The entry to be served; its body is still to be read."""
         request = asked.request
         mode = self._modes.of(request.model)
-        others = [near for near in nears if near.entry.entry_id != request.request_id]
+        others = [
+            near
+            for near in nears
+            if near.similarity >= LEAST_COMPARED and near.entry.entry_id != request.request_id
+        ]
         asked.choice = choice = choose(
             key.text,
             others,

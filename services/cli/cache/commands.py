@@ -55,7 +55,8 @@ def explain_question(  # noqa: PLR0913  # one argument an option
     """
     from services.cli.cache import explaining  # noqa: PLC0415
     from services.cli.trace import find_terminal  # noqa: PLC0415
-    from services.shared.adapters.minilm import encoder_folder, load_encoder  # noqa: PLC0415
+    from services.shared.adapters.minilm.encoder import load_encoder  # noqa: PLC0415
+    from services.shared.adapters.minilm.pinned import encoder_folder  # noqa: PLC0415
     from services.shared.adapters.system_clock import SystemClock  # noqa: PLC0415
     from services.shared.stream.entry_bulk import EntryLog  # noqa: PLC0415
 

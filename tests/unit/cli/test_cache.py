@@ -7,6 +7,7 @@ import click
 import msgspec
 import pytest
 
+from services.cache_lookup.semantic.question import Question
 from services.cli.cache.decide import Selection, selected
 from services.cli.cache.desk import Manner
 from services.cli.cache.explaining import (
@@ -248,12 +249,12 @@ def asked(text: str = _ASKED, *, tenant: str = "acme", system: str = "") -> Aske
 async def kept(number: int, text: str, **changes: Any) -> AnswerCached:
     """An entry whose request asked a text."""
     question = asked(text, **changes).question
-    assert not hasattr(question, "reason")
-    (vector,) = await _ENCODER.encode([question.text])  # type: ignore[union-attr]  # checked
+    assert isinstance(question, Question)
+    (vector,) = await _ENCODER.encode([question.text])
     key = SemanticKey(
-        scope=question.scope,  # type: ignore[union-attr]  # checked
+        scope=question.scope,
         encoder=_ENCODER.build,
-        text=question.text,  # type: ignore[union-attr]  # checked
+        text=question.text,
         vector=vector.astype("<f2").tobytes(),
     )
     return entry_of(number, semantic=key)
