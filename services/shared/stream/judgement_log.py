@@ -5,13 +5,13 @@ There is no group: every process reads everything, in the order of the log.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from services.shared.codec.records import decode_record
 from services.shared.domain.errors import PoisonRecord, Unavailable
 from services.shared.domain.events import CandidateJudged
 from services.shared.domain.topics import Topic
-from services.shared.stream.client import Log, Raw, Reader, TopicPartition
+from services.shared.stream.client import Log, Polled, Reader, TopicPartition
 
 _LOG = logging.getLogger(__name__)
 _POLL_S = 1.0
@@ -38,10 +38,18 @@ async def follow_judgements(
     reader, ends = await _begun(log, where)
     try:
         while True:
-            if ends and await _are_read(reader, ends):
-                ends = {}
-                caught_up()
-            await _hand_on(reader, hear)
+            try:
+                if ends and await _are_read(reader, ends):
+                    ends = {}
+                    caught_up()
+                polled = await reader.poll(timeout_s=_POLL_S, max_records=_POLL_RECORDS)
+            except Unavailable as error:
+                _LOG.warning("judgements cannot be read", extra={"why": str(error)})
+                await asyncio.sleep(_RETRY_S)
+                continue
+            for judged in _judged(polled):
+                hear(judged)
+            await asyncio.sleep(0)  # fetched ahead, a poll does not let others run
     finally:
         await reader.stop()
 
@@ -73,25 +81,11 @@ async def _are_read(reader: Reader, ends: dict[TopicPartition, int]) -> bool:
     return True
 
 
-async def _hand_on(reader: Reader, hear: Callable[[CandidateJudged], None]) -> None:
-    try:
-        polled = await reader.poll(timeout_s=_POLL_S, max_records=_POLL_RECORDS)
-    except Unavailable as error:
-        _LOG.warning("judgements cannot be read", extra={"why": str(error)})
-        await asyncio.sleep(_RETRY_S)
-        return
+def _judged(polled: Polled) -> Iterator[CandidateJudged]:
+    """The records of a poll; nobody may learn from what is no judgement."""
     for raws in polled.values():
         for raw in raws:
-            judged = _judged(raw)
-            if judged is not None:
-                hear(judged)
-    await asyncio.sleep(0)  # fetched ahead, a poll does not let others run
-
-
-def _judged(raw: Raw) -> CandidateJudged | None:
-    """The record; None when it is no judgement, which nobody may learn from."""
-    try:
-        return decode_record(raw.value or b"", CandidateJudged)
-    except PoisonRecord:
-        _LOG.error("a record is no judgement", extra={"offset": raw.offset})
-        return None
+            try:
+                yield decode_record(raw.value or b"", CandidateJudged)
+            except PoisonRecord:
+                _LOG.error("a record is no judgement", extra={"offset": raw.offset})
