@@ -1,6 +1,7 @@
 """Wires the cache writer."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -16,6 +17,7 @@ from services.shared.adapters.redis_response_cache import RedisResponseCache, co
 from services.shared.adapters.system_clock import SystemClock
 from services.shared.domain.cache_times import CacheTimes
 from services.shared.domain.configuration import Configuration
+from services.shared.domain.errors import Unavailable
 from services.shared.domain.events import InferenceFinished
 from services.shared.domain.semantic_modes import SemanticModes
 from services.shared.ports.response_cache import ResponseCache
@@ -24,6 +26,7 @@ from services.shared.stream.service import run_stage
 from services.shared.stream.shapes import polled
 from services.shared.stream.stage import Stage, Tools
 
+_LOG = logging.getLogger(__name__)
 SERVICE = "cache-writer"
 _PAUSE_S = 0.01
 _TIMEOUT_S = 1.0
@@ -60,9 +63,14 @@ async def _judges(
     modes = SemanticModes(configuration)
     if not modes.is_any_verified:
         return None
-    from services.shared.adapters.minilm import encoder_folder, load_encoder  # noqa: PLC0415
+    from services.shared.adapters.minilm.encoder import load_encoder  # noqa: PLC0415
+    from services.shared.adapters.minilm.pinned import encoder_folder  # noqa: PLC0415
 
-    encoder = await asyncio.to_thread(load_encoder, encoder_folder(environ))
+    try:
+        encoder = await asyncio.to_thread(load_encoder, encoder_folder(environ))
+    except Unavailable as error:
+        _LOG.error("answers are not compared: %s", error)
+        return None
     return Judges(cache=cache, modes=modes, encoder=encoder, registry=tools.registry)
 
 

@@ -190,7 +190,8 @@ def vectors_of(rows: Sequence[Row], file: Path | None) -> NDArray[np.float32]:
     if file is not None and file.exists():
         kept: NDArray[np.float32] = np.load(file)
         return kept
-    from services.shared.adapters.minilm import encoder_folder, load_encoder  # noqa: PLC0415
+    from services.shared.adapters.minilm.encoder import load_encoder  # noqa: PLC0415
+    from services.shared.adapters.minilm.pinned import encoder_folder  # noqa: PLC0415
 
     encoder = load_encoder(encoder_folder(process_environment()))
     texts = [row["text"] for row in rows]
