@@ -13,6 +13,9 @@ from services.cache_lookup.settings import CacheLookupSettings
 from services.cache_lookup.similar.metrics import SemanticMetrics, watch_entries
 from services.cache_lookup.similar.seeking import Seeking
 from services.cache_lookup.similar.tier import SemanticTier
+from services.cache_lookup.verified.gatekeeper import Controllers, Gatekeeper
+from services.cache_lookup.verified.metrics import VerifiedMetrics
+from services.cache_lookup.verified.reask import Reasks
 from services.shared.adapters.environment import (
     configuration_from_environment,
     process_environment,
@@ -34,6 +37,7 @@ from services.shared.ports.semantic_index import SemanticIndex
 from services.shared.stream.background import BackgroundTasks
 from services.shared.stream.backlog import KafkaBacklog
 from services.shared.stream.entry_log import EntryFollower
+from services.shared.stream.judgement_log import follow_judgements
 from services.shared.stream.loop import Process
 from services.shared.stream.result_follower import following
 from services.shared.stream.service import connection_from, run_stage
@@ -108,10 +112,21 @@ async def looking_up(  # noqa: PLR0913  # named, one a collaborator
     """
     joining = Joining(clock=tools.clock, registry=tools.registry)
     tasks = BackgroundTasks(on_failure=tools.outbox.give_up)
-    seeking = None
+    seeking = reasks = None
     if compared_by is not None:
         encoder, index = compared_by
-        seeking = _seeking(tools, configuration, cache, encoder, index)
+        controllers = Controllers(most_wrong=configuration.cache.semantic.most_wrong)
+        reasks = Reasks(controllers, SemanticModes(configuration))
+        VerifiedMetrics(tools.registry, controllers)
+        seeking = _seeking(tools, configuration, cache, encoder, index, controllers)
+        tasks.start(
+            follow_judgements(
+                tools.log,
+                partitions=tools.outbox.partition_count(Topic.CACHE_JUDGEMENTS),
+                hear=controllers.apply,
+                caught_up=controllers.caught_up,
+            )
+        )
         tasks.start(_follower(tools, index).follow())
     processor = CacheLookupProcessor(
         cache=cache,
@@ -123,6 +138,7 @@ async def looking_up(  # noqa: PLR0913  # named, one a collaborator
         metrics=LookupMetrics(tools.registry),
         saw=saw,
         seeking=seeking,
+        reasks=reasks,
     )
     if seeking is not None:
         tasks.start(seeking.run(processor.conclude))
@@ -133,12 +149,13 @@ async def looking_up(  # noqa: PLR0913  # named, one a collaborator
         await tasks.stop()
 
 
-def _seeking(
+def _seeking(  # noqa: PLR0913  # one a collaborator
     tools: Tools,
     configuration: Configuration,
     cache: ResponseCache,
     encoder: Encoder,
     index: SemanticIndex,
+    gatekeeper: Gatekeeper,
 ) -> Seeking:
     tier = SemanticTier(
         encoder=encoder,
@@ -148,7 +165,7 @@ def _seeking(
         modes=SemanticModes(configuration),
         policy=configuration.cache.semantic,
         times=CacheTimes(configuration),
-        gatekeeper=None,
+        gatekeeper=gatekeeper,
         metrics=SemanticMetrics(tools.registry),
     )
     return Seeking(tier)

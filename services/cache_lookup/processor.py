@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 
 import msgspec
 from prometheus_client import CollectorRegistry, Counter
@@ -20,6 +21,7 @@ from services.cache_lookup.emits import Hops, hit, passed_on
 from services.cache_lookup.flights import Joiner
 from services.cache_lookup.joining import Joining, Requested, Waiting
 from services.cache_lookup.similar.seeking import Seeking, Sought
+from services.cache_lookup.verified.reask import Reasks
 from services.shared.codec.headers import RETRY, is_signed
 from services.shared.codec.records import decode_record
 from services.shared.domain.cache_times import CacheTimes
@@ -96,6 +98,7 @@ class CacheLookupProcessor:
         metrics: LookupMetrics,
         saw: Callable[[int], None] = _ignore,
         seeking: Seeking | None = None,
+        reasks: Reasks | None = None,
     ) -> None:
         """Use a cache.
 
@@ -109,8 +112,10 @@ class CacheLookupProcessor:
             metrics: Where outcomes are counted.
             saw: Told the priority of every request.
             seeking: Takes what the exact tier missed to the semantic one; None = there is none.
+            reasks: Asks again about hits of the verified mode; None = nothing does.
         """
         self._seeking = seeking
+        self._reasks = reasks
         self._saw = saw
         self._cache = cache
         self._joining = joining
@@ -144,7 +149,10 @@ class CacheLookupProcessor:
     async def conclude(self, sought: Sought, verdict: Hit | NoHit) -> None:
         """Answer for a request that was compared by meaning."""
         if isinstance(verdict, Hit):
-            answer: Iterable[Emit] | Waiting = self._hit(sought.request, verdict, sought.hops)
+            answer: Iterable[Emit] | Waiting = chain(
+                self._hit(sought.request, verdict, sought.hops),
+                self._asked_again(sought.request, verdict),
+            )
         else:
             answer = self._not_hit(sought.record, sought.request, verdict, sought.hops)
         await self._deliver(sought.record, answer)
@@ -244,6 +252,12 @@ class CacheLookupProcessor:
         self._metrics.note(evidence.outcome)
         now_ms = self._clock.now_ms()
         return hit(request, verdict.entry, evidence, hops=hops, now_ms=now_ms)
+
+    def _asked_again(self, request: InferenceRequested, verdict: Hit) -> Iterable[Emit]:
+        if self._reasks is None:
+            return ()
+        now_ms = self._clock.now_ms()
+        return self._reasks.emits(request, verdict.evidence, now_ms=now_ms)
 
     def _not_hit(
         self, work: Requested, request: InferenceRequested, verdict: NoHit, hops: Hops

@@ -157,6 +157,11 @@ def _cached_text(finished: InferenceFinished, value: bytes | None) -> str:
         entry = decode_record(value, CacheEntry)
     except PoisonRecord:
         return ""
-    if (entry.tenant, entry.request_id) != (finished.tenant, finished.cache.candidate_id):
+    same = (entry.tenant, entry.operation, entry.fingerprint) == (
+        finished.tenant,
+        finished.operation,
+        finished.cache.candidate_fingerprint,
+    )
+    if not same:
         return ""
     return answer_text(entry.operation, entry.response)

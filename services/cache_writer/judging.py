@@ -15,7 +15,7 @@ from services.shared.domain.events import (
 from services.shared.domain.verified import LEAST_SCORE
 
 ALIKE = 0.9
-"""Least cosine of two answers that say the same in other words; less is taken for another answer."""
+"""Least cosine of two answers that say the same in other words; below, they are two answers."""
 
 _NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")
 _NEGATION = re.compile(
@@ -103,9 +103,6 @@ def judgement(
 
 
 def _plain(text: str) -> str:
-    folded = (
-        unicodedata.normalize("NFKC", text)
-        .casefold()
-        .replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
-    )
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    folded = folded.replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
     return " ".join(folded.split()).rstrip(".!")

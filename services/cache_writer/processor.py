@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from prometheus_client import CollectorRegistry, Counter
 
 from services.cache_writer.decide import Keep, admit_answer, announced
+from services.cache_writer.judges import Judges
 from services.shared.codec.records import encode_record
 from services.shared.domain.cache_times import CacheTimes
 from services.shared.domain.configuration import Cache
@@ -46,6 +47,7 @@ class CacheWriterProcessor:
         times: CacheTimes,
         policy: Cache,
         metrics: WriterMetrics,
+        judges: Judges | None = None,
     ) -> None:
         """Use a cache.
 
@@ -54,7 +56,9 @@ class CacheWriterProcessor:
             times: How long they are.
             policy: Largest answer kept.
             metrics: Where outcomes are counted.
+            judges: Compares answers for the verified mode; None = no alias has it.
         """
+        self._judges = judges
         self._cache = cache
         self._times = times
         self._policy = policy
@@ -65,9 +69,9 @@ class CacheWriterProcessor:
     ) -> Sequence[Iterable[Emit]]:
         """Keep what may be kept; answers that cannot be written are counted and let go."""
         kept = []
-        emits: list[list[Emit]] = []
-        for work in works:
-            emits.append([])
+        judged = await self._judged(works)
+        emits = [list(of_one) for of_one in judged]
+        for number, work in enumerate(works):
             finished = work.event
             verdict = admit_answer(
                 finished,
@@ -78,13 +82,21 @@ class CacheWriterProcessor:
                 value = encode_record(verdict.entry)
                 kept.append(Stored(key=verdict.entry.fingerprint, value=value, ttl_s=verdict.ttl_s))
                 entry = announced(finished, verdict, now_ms=now_ms)
-                emits[-1].append(Emit(topic=Topic.CACHE_ENTRIES, key=entry.entry_id, event=entry))
+                emits[number].append(
+                    Emit(topic=Topic.CACHE_ENTRIES, key=entry.entry_id, event=entry)
+                )
         self._metrics.note("passed", len(works) - len(kept))
         if kept:
             try:
                 await self._cache.write(kept)
             except Unavailable:
                 self._metrics.note("lost", len(kept))
-                return [() for _ in works]
+                return judged
             self._metrics.note("kept", len(kept))
         return emits
+
+    async def _judged(self, works: Sequence[OpenRecord[InferenceFinished]]) -> list[list[Emit]]:
+        """What candidates' answers are found to be, before fresh ones take their places."""
+        if self._judges is None:
+            return [[] for _ in works]
+        return await self._judges.judge([work.event for work in works])

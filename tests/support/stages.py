@@ -19,6 +19,7 @@ from services.batcher.processor import CONSUMES as ROUTED
 from services.batcher.processor import BatcherProcessor, BatchMetrics
 from services.cache_lookup.__main__ import looking_up
 from services.cache_lookup.processor import CONSUMES as REQUESTED
+from services.cache_writer.judges import Judges
 from services.cache_writer.processor import CONSUMES as FINISHED
 from services.cache_writer.processor import CacheWriterProcessor, WriterMetrics
 from services.model_caller.__main__ import connected
@@ -44,6 +45,7 @@ from services.shared.domain.events import InferenceRequested
 from services.shared.domain.model_facts import ModelFacts
 from services.shared.domain.routing.observed import PROMPT_CACHE_IDLE_MS, Observed
 from services.shared.domain.routing.routing_table import RoutingTable
+from services.shared.domain.semantic_modes import SemanticModes
 from services.shared.domain.spans import Span
 from services.shared.domain.topics import BATCH_TOPICS, REQUEST_TOPICS, RETRY_TOPICS
 from services.shared.ports.encoder import Encoder
@@ -249,6 +251,14 @@ class Stages:
                 times=CacheTimes(self.configuration),
                 policy=self.configuration.cache,
                 metrics=WriterMetrics(tools.registry),
+                judges=None
+                if self.encoder is None
+                else Judges(
+                    cache=self.cache,
+                    modes=SemanticModes(self.configuration),
+                    encoder=self.encoder,
+                    registry=tools.registry,
+                ),
             )
             yield polled(processor.process, clock=tools.clock)
 

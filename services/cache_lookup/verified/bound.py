@@ -36,6 +36,8 @@ CEILING = _ENOUGH + 1.0
 """Logarithm of the largest wealth that a stake keeps."""
 
 
+_HALVINGS = 30
+
 _RUIN = 5.0
 """How far a bettor's wealth may fall, as a logarithm, before another one begins in his place."""
 
@@ -130,3 +132,91 @@ class Bets:
                 bettor[place] += 1
                 wealth = capital(bettor[place])
             lead[place] = wealth - grown
+
+
+class Tally:
+    """All evidence, counted by kind: tells the lowest rate that it refutes, of its whole time.
+
+    There are few kinds: weights are 1 or one over a share.
+    """
+
+    def __init__(self, thresholds: Sequence[float]) -> None:
+        """Know nothing.
+
+        Args:
+            thresholds: Ascending.
+        """
+        self._thresholds = thresholds
+        self._counts: dict[tuple[float, float], list[int]] = {}
+        """By weight and heaviest weight: all, then errors by the thresholds that they reach."""
+
+    def add(
+        self, *, weight: float, heaviest: float, wrong_at: float | None, count: int = 1
+    ) -> None:
+        """Take requests of one kind; see ``Bets.add``."""
+        kind = (round(weight, 1), round(max(weight, heaviest), 1))
+        counts = self._counts.get(kind)
+        if counts is None:
+            counts = self._counts[kind] = [0] * (len(self._thresholds) + 2)
+        counts[0] += count
+        if wrong_at is not None:
+            counts[1 + bisect_right(self._thresholds, wrong_at)] += count
+
+    def wrong(self, place: int) -> float:
+        """Requests that would have been, or were, answered wrongly from a threshold on."""
+        return sum(weight * sum(it[2 + place :]) for (weight, _), it in self._counts.items())
+
+    def upper_bound(self, place: int) -> float:
+        """The lowest rate that the evidence refutes for a threshold, ratio 0..1.
+
+        Args:
+            place: Of the threshold.
+        """
+        low, high = 0.0, 1.0
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            low, high = (low, middle) if self._refutes(middle, place) else (middle, high)
+        return high
+
+    def _refutes(self, rate: float, place: int) -> bool:
+        total = 0.0
+        for share in STAKES:
+            wealth = capital(0)
+            for (weight, heaviest), counts in self._counts.items():
+                wrong = sum(counts[2 + place :])
+                bet = share * weight / heaviest
+                wealth += (counts[0] - wrong) * math.log1p(bet * rate / (1 - rate))
+                wealth += wrong * math.log1p(-bet)
+            total += math.exp(min(wealth, _ENOUGH + 2))
+        return total >= len(STAKES) / DOUBT
+
+
+def most_wrong_of(wrong: int, judged: int) -> float:
+    """Exact one-sided upper bound on a share, at ``1 - DOUBT`` (Clopper and Pearson, 1934).
+
+    Args:
+        wrong: Wrong ones found.
+        judged: Ones that were looked at.
+    """
+    if wrong >= judged:
+        return 1.0
+    low, high = wrong / judged, 1.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if _at_most(wrong, judged, middle) > DOUBT else (low, middle)
+    return high
+
+
+def _at_most(wrong: int, judged: int, rate: float) -> float:
+    """Probability of at most so many wrong ones."""
+    every = math.lgamma(judged + 1)
+    return sum(
+        math.exp(
+            every
+            - math.lgamma(it + 1)
+            - math.lgamma(judged - it + 1)
+            + it * math.log(rate)
+            + (judged - it) * math.log1p(-rate)
+        )
+        for it in range(wrong + 1)
+    )

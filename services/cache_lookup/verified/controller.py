@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from services.cache_lookup.verified.bound import Bets
+from services.cache_lookup.verified.bound import Bets, Tally
 from services.shared.domain.verified import LEAST_SCORE
 
 THRESHOLDS: Sequence[float] = tuple(number / 100 for number in range(round(100 * LEAST_SCORE), 100))
@@ -27,6 +27,10 @@ class Controller:
     Attributes:
         threshold: Score from which on answers are served now; ``NOTHING`` = none is.
         requests: Requests that the evidence stands for.
+        tally: The evidence, for what is told of it.
+        asked_again: Served hits that were asked again.
+        found_wrong: Number of those that were wrong.
+        hits: Served hits that they stand for.
     """
 
     def __init__(self, *, most_wrong: float) -> None:
@@ -37,8 +41,24 @@ class Controller:
         """
         self.threshold = NOTHING
         self.requests = 0.0
+        self.tally = Tally(THRESHOLDS)
+        self.asked_again = 0
+        self.found_wrong = 0
+        self.hits = 0.0
         self._bets = Bets(THRESHOLDS, most_wrong=most_wrong)
         self._vetoes: dict[str, float] = {}
+
+    @property
+    def vetoed(self) -> int:
+        """Entries with a veto."""
+        return len(self._vetoes)
+
+    @property
+    def upper_bound(self) -> float:
+        """P(wrong and served) at the threshold of now is not above this; 0 = nothing is served."""
+        if self.threshold == NOTHING:
+            return 0.0
+        return self.tally.upper_bound(THRESHOLDS.index(self.threshold))
 
     @property
     def share(self) -> float:
@@ -75,14 +95,20 @@ class Controller:
             was_served: Whether its answer had been served.
             weight: Requests that this one stands for.
         """
+        weight = min(max(weight, 1.0), MOST_WEIGHT)
         wrong_at = None if is_right or score <= self._vetoes.get(entry_id, -1.0) else score
-        self._add(min(max(weight, 1.0), MOST_WEIGHT), wrong_at)
-        if not is_right and was_served:
-            self._veto(entry_id, score)
+        self._add(weight, wrong_at)
+        if was_served:
+            self.asked_again += 1
+            self.hits += weight
+            if not is_right:
+                self.found_wrong += 1
+                self._veto(entry_id, score)
 
     def _add(self, weight: float, wrong_at: float | None, *, count: int = 1) -> None:
         heaviest = 1 / self.share if self.threshold < NOTHING else 1.0
         self._bets.add(weight=weight, heaviest=heaviest, wrong_at=wrong_at, count=count)
+        self.tally.add(weight=weight, heaviest=heaviest, wrong_at=wrong_at, count=count)
         self.requests += weight * count
         place = self._bets.lowest_certified
         self.threshold = THRESHOLDS[place] if place < len(THRESHOLDS) else NOTHING

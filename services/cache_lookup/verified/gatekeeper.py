@@ -4,15 +4,16 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Protocol
 
-from services.cache_lookup.verified.controller import Controller
+from services.cache_lookup.verified.controller import LATER_SHARE, Controller
 from services.shared.domain.events import CandidateJudged
 
 MOST_TENANTS = 10_000
 REMEMBERED_IDS = 20_000
 EXTRA_CALLS = 0.1
-"""Re-asks of a process, as a share of the requests that it asks about."""
+"""Re-asks of a process, as a share of the requests that have a candidate."""
 
-_BURST = 5.0
+BURST = 300.0
+"""Re-asks beyond it that new tenants may have between them; then they have the share of others."""
 
 
 class Gatekeeper(Protocol):
@@ -58,7 +59,12 @@ class Controllers:
         self._most_wrong = most_wrong
         self._tenants: OrderedDict[str, Controller] = OrderedDict()
         self._seen: OrderedDict[str, None] = OrderedDict()
-        self._allowance = _BURST
+        self._allowance = BURST
+        self._is_read = False
+
+    def caught_up(self) -> None:
+        """All records of before were applied: from now on answers may be served."""
+        self._is_read = True
 
     def apply(self, judged: CandidateJudged) -> None:
         """Take a record of the topic, in log order."""
@@ -85,17 +91,20 @@ class Controllers:
 
     def serves(self, tenant: str, entry_id: str, score: float) -> bool:
         """Whether an entry's answer is served; see ``Gatekeeper``."""
-        self._allowance = min(_BURST, self._allowance + EXTRA_CALLS)
+        self._allowance = min(BURST, self._allowance + EXTRA_CALLS)
         controller = self._tenants.get(tenant)
-        return controller is not None and controller.serves(entry_id, score)
+        return self._is_read and controller is not None and controller.serves(entry_id, score)
 
     def asks_again(self, tenant: str, draw: float) -> float | None:
         """Whether a hit is asked again; see ``Gatekeeper``."""
         controller = self._tenants.get(tenant)
-        if controller is None or draw >= controller.share or self._allowance < 1:
+        if controller is None:
             return None
-        self._allowance -= 1
-        return 1 / controller.share
+        share = controller.share if self._allowance >= 1 else LATER_SHARE
+        if draw >= share:
+            return None
+        self._allowance = max(0.0, self._allowance - 1)
+        return 1 / share
 
     def tenants(self) -> Iterator[tuple[str, Controller]]:
         """Every tenant with his controller, the one heard of last first."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import msgspec
 
 from services.cache_lookup.verified.gatekeeper import Gatekeeper
+from services.shared.domain.configuration_semantic import SemanticMode
 from services.shared.domain.emit import Emit
 from services.shared.domain.events import (
     CacheEvidence,
@@ -15,6 +16,7 @@ from services.shared.domain.events import (
     InferenceRequested,
 )
 from services.shared.domain.ids import NO_REPLY
+from services.shared.domain.semantic_modes import SemanticModes
 from services.shared.domain.topics import Topic
 from services.shared.domain.verified import SHADOW_FEATURE
 
@@ -24,41 +26,53 @@ _WITHIN_MS = 300_000
 _LONGEST_ID = 64 - len(SUFFIX)
 
 
-def reasks(
-    request: InferenceRequested,
-    evidence: CacheEvidence,
-    gatekeeper: Gatekeeper,
-    *,
-    now_ms: float,
-) -> Iterator[Emit]:
-    """The record that asks again about a hit, where it is asked again.
+class Reasks:
+    """Says which hits of aliases in the verified mode are asked again."""
 
-    Args:
-        request: The request that is served from the cache.
-        evidence: What the caller is told of its hit.
-        gatekeeper: Says which hits are asked again.
-        now_ms: Unix ms.
-    """
-    if evidence.outcome != CacheOutcome.SEMANTIC_HIT or len(request.request_id) > _LONGEST_ID:
-        return
-    weight = gatekeeper.asks_again(request.tenant, draw_of(request.request_id))
-    if weight is None:
-        return
-    shadow = shadow_of(request, now_ms=now_ms)
-    cache = msgspec.structs.replace(
-        evidence,
-        outcome=CacheOutcome.BYPASS.value,
-        age_s=0,
-        source_request_id="",
-        shadow_of=request.request_id,
-        shadow_weight=weight,
-    )
-    yield Emit(
-        topic=Topic.CACHE_MISSES,
-        key=shadow.request_id,
-        event=CacheMissed(request=shadow, cache=cache),
-        request=shadow,
-    )
+    def __init__(self, gatekeeper: Gatekeeper, modes: SemanticModes) -> None:
+        """Use a gatekeeper.
+
+        Args:
+            gatekeeper: Draws the hits.
+            modes: Modes by alias; hits of no other mode are asked again.
+        """
+        self._gatekeeper = gatekeeper
+        self._modes = modes
+
+    def emits(
+        self, request: InferenceRequested, evidence: CacheEvidence, *, now_ms: float
+    ) -> Iterator[Emit]:
+        """The record that asks again about a hit, where it is asked again.
+
+        Args:
+            request: The request that is served from the cache.
+            evidence: What the caller is told of its hit.
+            now_ms: Unix ms.
+        """
+        if (
+            evidence.outcome != CacheOutcome.SEMANTIC_HIT
+            or self._modes.of(request.model) is not SemanticMode.VERIFIED
+            or len(request.request_id) > _LONGEST_ID
+        ):
+            return
+        weight = self._gatekeeper.asks_again(request.tenant, draw_of(request.request_id))
+        if weight is None:
+            return
+        shadow = shadow_of(request, now_ms=now_ms)
+        cache = msgspec.structs.replace(
+            evidence,
+            outcome=CacheOutcome.BYPASS.value,
+            age_s=0,
+            source_request_id="",
+            shadow_of=request.request_id,
+            shadow_weight=weight,
+        )
+        yield Emit(
+            topic=Topic.CACHE_MISSES,
+            key=shadow.request_id,
+            event=CacheMissed(request=shadow, cache=cache),
+            request=shadow,
+        )
 
 
 def shadow_of(request: InferenceRequested, *, now_ms: float) -> InferenceRequested:

@@ -1,4 +1,4 @@
-"""``millrace cache explain|purge|rollback``."""
+"""``millrace cache explain|purge|report|rollback``."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -168,6 +168,51 @@ def roll_back(  # noqa: PLR0913  # one argument an option
         raise CommandError("--to is empty: write an age such as 2h, or a time.")
     selection = Selection(tenant=tenant, since_ms=since_ms)
     run_purge(desk, selection, Manner(dry_run=dry_run, yes=yes, as_json=as_json))
+
+
+@app.command("report")
+def report_tenants(  # noqa: PLR0913  # one argument an option
+    context: typer.Context,
+    *,
+    tenant: Annotated[str, typer.Option("--tenant", help="Only of this tenant.")] = "",
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config", envvar="MILLRACE_CONFIG", help="Default: ./millrace.yaml.", metavar="FILE"
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+    bootstrap: BootstrapOption = "",
+    data: DataOption = DEFAULT_DATA,
+) -> None:
+    """Say, tenant by tenant, what the verified mode serves, and how sure that is.
+
+    Reads cache-judgements whole. The bounds are one-sided, with 95 % confidence.
+    """
+    from services.cli.cache import report  # noqa: PLC0415
+    from services.cli.tables import say  # noqa: PLC0415
+    from services.shared.domain.topics import Topic  # noqa: PLC0415
+    from services.shared.stream.bulk import BulkReader, Position  # noqa: PLC0415
+
+    invocation = invocation_of(context)
+    most_wrong = _configuration(invocation, config).cache.semantic.most_wrong
+    brokers = bootstrap_of(invocation, bootstrap=bootstrap, data=data)
+    reader = BulkReader(brokers, Topic.CACHE_JUDGEMENTS, position=Position())
+    try:
+        reports = report.read_report(
+            reader,
+            most_wrong=most_wrong,
+            tenant=tenant,
+            unreadable=lambda count: say(
+                invocation.errors, f"{count} records cannot be read; the look-ups skip them too."
+            ),
+        )
+    finally:
+        reader.close()
+    if as_json:
+        print_json(report.report_document(reports, most_wrong=most_wrong))
+    else:
+        report.print_report(invocation.console, reports, most_wrong=most_wrong)
 
 
 def _configuration(invocation: Invocation, config: Path | None) -> "Configuration":

@@ -28,9 +28,11 @@ class Semantic(Section, frozen=True, kw_only=True):
 
     Attributes:
         mode: When the answer to another question is served.
-        threshold: Least similarity, cosine; callers may raise it.
+        threshold: Least similarity, cosine; callers may raise it. In the mode ``verified`` the
+            tenant's controller finds it.
         use_verifier: Whether the shipped verifier scores candidates, beside the guards.
-        most_wrong: Bound of the verified mode on P(wrong and served), a share of all requests.
+        most_wrong: Bound of the verified mode on P(wrong and served), a share of all requests
+            that are compared.
         max_entries: Most entries of one scope that are compared; the oldest go first.
     """
 

@@ -10,6 +10,7 @@ class SemanticModes:
 
     Attributes:
         are_any_on: Whether some request may be compared by meaning.
+        is_any_verified: Whether some alias is in the verified mode.
     """
 
     def __init__(self, configuration: Configuration) -> None:
@@ -20,6 +21,7 @@ class SemanticModes:
         used = [self._usual if mode is None else mode for mode in own]
         self._is_enabled = configuration.cache.enabled
         self.are_any_on = self._is_enabled and any(mode != SemanticMode.OFF for mode in used)
+        self.is_any_verified = self._is_enabled and SemanticMode.VERIFIED in used
 
     def of(self, alias: str) -> SemanticMode:
         """The mode of an alias; off for what is none."""
