@@ -90,11 +90,14 @@ class Classifier:
 
     def _learned(self, words: int, grams: Mapping[str, int]) -> tuple[float, int]:
         """The learned part of the score, and how many n-grams it knows."""
-        learned = self.weights.grams
-        found = grams.keys() & learned.keys()
-        # fsum, as a set has another order in each process
-        total = fsum(learned[gram] * gram_weight(grams[gram]) for gram in found)
-        return total * self.weights.unit / norm(words), len(found)
+        learned = self.weights.grams.get
+        known, total = 0, 0.0
+        for gram, count in grams.items():
+            weight = learned(gram)
+            if weight is not None:
+                known += 1
+                total += weight if count == 1 else weight * gram_weight(count)
+        return total * self.weights.unit / norm(words), known
 
 
 def gram_weight(count: int) -> float:
