@@ -35,7 +35,9 @@ _STEM = (
     "abstract_algebra astronomy biology chemistry computer physics electrical mathematics statistics"
 ).split()
 _HUMANITIES = "logic history law jurisprudence fallacies moral religions philosophy".split()
-_SOCIAL = "geography government psychology public_relations security_studies sociology foreign".split()
+_SOCIAL = (
+    "geography government psychology public_relations security_studies sociology foreign".split()
+)
 _KNOWLEDGE = {"arc_challenge", "openbook_qa", "commonsense_qa", "trivia_qa"}
 _WRITING = {"commongen", "agentverse-logicgrid"}
 
@@ -116,7 +118,9 @@ def held_out(rows: Sequence[Row], parts: Sequence[str], scorer: Scorer) -> list[
     return scores
 
 
-def apgr_by(rows: Sequence[Row], scores: Sequence[float], key: Callable[[Row], str]) -> dict[str, float]:
+def apgr_by(
+    rows: Sequence[Row], scores: Sequence[float], key: Callable[[Row], str]
+) -> dict[str, float]:
     """APGR of the rows of each key that there is a gap in."""
     found = {}
     for name in sorted({key(row) for row in rows}):
