@@ -17,6 +17,7 @@ is of prompts that the weights were not fitted on:
 import argparse
 import json
 import random
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter_ns
@@ -31,13 +32,14 @@ from services.shared.domain.complexity.classifier import Classifier
 from services.shared.domain.complexity.prompt import shortened
 
 FOLDS = 5
-_STEM = (
-    "abstract_algebra astronomy biology chemistry computer physics electrical mathematics statistics"
-).split()
-_HUMANITIES = "logic history law jurisprudence fallacies moral religions philosophy".split()
-_SOCIAL = (
-    "geography government psychology public_relations security_studies sociology foreign".split()
-)
+_MMLU = {
+    "stem": (
+        "abstract_algebra|astronomy|biology|chemistry|computer|physics|electrical|mathematics|"
+        "statistics"
+    ),
+    "humanities": "logic|history|law|jurisprudence|fallacies|moral|religions|philosophy",
+    "social": "geography|government|psychology|public_relations|security_stud|sociology|foreign",
+}
 _KNOWLEDGE = {"arc_challenge", "openbook_qa", "commonsense_qa", "trivia_qa"}
 _WRITING = {"commongen", "agentverse-logicgrid"}
 
@@ -58,10 +60,8 @@ class Row(msgspec.Struct, frozen=True):
             return "word problems"
         if self.dataset == "mix":
             return self._group_of_mix()
-        for group, words in (("stem", _STEM), ("humanities", _HUMANITIES), ("social", _SOCIAL)):
-            if any(word in self.task for word in words):
-                return group
-        return "professions"
+        matches = (group for group, words in _MMLU.items() if re.search(words, self.task))
+        return next(matches, "professions")
 
     def _group_of_mix(self) -> str:
         if self.task in _KNOWLEDGE:

@@ -19,7 +19,7 @@ from services.shared.domain.complexity.classifier import Classifier, Weights
 
 LEAST_LABELS = 100
 SHARES = (0.3, 0.6, 1.0)
-"""What own labels may count, of the deviation of the old score; the one that ranks best is taken."""
+"""What own labels may count, of the deviation of the old score; the best at ranking is taken."""
 
 _KEPT_OUT = 3  # of 10
 _RECIPE = Recipe(least_documents=2, most_grams=10_000)

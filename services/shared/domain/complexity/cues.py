@@ -56,9 +56,10 @@ _ALWAYS = frozenset({"length", "commas", "sentences", "questions", "asks"})
 """Cues that any text in any language has: they never make the classifier sure."""
 
 _LEXICON = lexicon()
-_SPACES = str.maketrans(dict.fromkeys(punctuation + "’‘“”…–—", " "))
+_QUOTES_AND_DASHES = "\u2018\u2019\u201c\u201d\u2026\u2013\u2014"
+_SPACES = str.maketrans(dict.fromkeys(punctuation + _QUOTES_AND_DASHES, " "))
 _NUMBER = "0"
-_OPERATORS = "=+^<>≤≥√∑∫∀∃⊃∨∧→"
+_OPERATORS = "=+^<>≤≥√∑∫∀∃⊃∧→"
 _CODE_MARKS = ("```", "();", "):\n", "{", "def ", "->")
 
 
