@@ -2,8 +2,8 @@
 
     python scripts/train_router.py DATA.jsonl [--out FILE]
 
-A line of DATA is ``{"dataset", "prompt", "weak_correct", "strong_correct"}``: a prompt, and how good
-the answers of two models to it were, 0..1. Sources are compared within themselves only.
+A line of DATA is ``{"dataset", "prompt", "weak_correct", "strong_correct"}``: a prompt, and how
+good the answers of two models to it were, 0..1. A data set is compared within itself only.
 """
 
 import argparse

@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from services.cli.config_check import app, check
+from services.shared.adapters.complexity_weights import SHIPPED
 from services.shared.domain.errors import InvalidConfiguration
 
 GOOD = """\
@@ -68,3 +69,19 @@ def test_a_file_that_is_not_there_fails_in_words(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["check", str(path)])
     assert result.exit_code == 1
     assert f"{path}: cannot be read" in result.stderr
+
+
+def test_a_weights_file_that_is_none_is_a_mistake(file: Path, tmp_path: Path) -> None:
+    """It is named with its alias, as the router would refuse to start with it."""
+    weights = tmp_path / "weights.json"
+    file.write_text(
+        GOOD.replace(
+            "model: gpt-4o-mini}]", f"model: gpt-4o-mini}}], complexity: {{weights: {weights}}}"
+        )
+    )
+    where = f"models.fast.complexity.weights: The weights file {weights} cannot be read"
+    assert check(file, environ={}, now_ms=NOW_MS).mistakes[0].startswith(where)
+    weights.write_text("{}")
+    assert "is no weights file" in check(file, environ={}, now_ms=NOW_MS).mistakes[0]
+    weights.write_bytes(SHIPPED.read_bytes())
+    assert check(file, environ={}, now_ms=NOW_MS).mistakes == ()

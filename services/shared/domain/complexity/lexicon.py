@@ -1,8 +1,10 @@
 """Words that tell how hard a request is, by what they tell; from general knowledge, in English.
 
-Verbs and nouns are listed in their plain form, ``inflected`` adds the others. A phrase is two words.
-No line of it was taken from a benchmark, and none matches how a benchmark begins its prompts.
+Verbs and nouns are listed in their plain form, ``inflected`` adds the others; a phrase is two
+words. None of them is there to recognise a benchmark by the way in which its prompts begin.
 """
+
+from collections.abc import Iterator
 
 _VERBS: dict[str, str] = {
     "prove": "prove derive deduce infer disprove formalize verify axiomatize",
@@ -121,16 +123,14 @@ def inflected(word: str, *, is_verb: bool) -> tuple[str, ...]:
 
 def lexicon() -> dict[str, str]:
     """Every word and phrase, with what it tells; what is listed twice tells the first."""
-    found: dict[str, str] = {}
-    for table, is_verb in ((_VERBS, True), (_NOUNS, False)):
-        for cue, words in table.items():
-            for word in words.split():
-                for form in inflected(word, is_verb=is_verb):
-                    found.setdefault(form, cue)
-    for cue, words in _PLAIN.items():
-        for word in words.split():
-            found.setdefault(word, cue)
-    for cue, phrases in _PHRASES.items():
-        for phrase in phrases.split(","):
-            found.setdefault(phrase, cue)
-    return found
+    listed = [
+        *((form, cue) for cue, word in _words(_VERBS) for form in inflected(word, is_verb=True)),
+        *((form, cue) for cue, word in _words(_NOUNS) for form in inflected(word, is_verb=False)),
+        *((word, cue) for cue, word in _words(_PLAIN)),
+        *((phrase, cue) for cue, line in _PHRASES.items() for phrase in line.split(",")),
+    ]
+    return dict(reversed(listed))
+
+
+def _words(table: dict[str, str]) -> Iterator[tuple[str, str]]:
+    return ((cue, word) for cue, line in table.items() for word in line.split())
