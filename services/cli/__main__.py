@@ -13,6 +13,7 @@ from services.cli.doctor import doctor
 from services.cli.down import down
 from services.cli.invocation import Invocation
 from services.cli.produce import produce
+from services.cli.route.commands import app as route_app
 from services.cli.status import status
 from services.cli.tail import tail
 from services.cli.trace import trace
@@ -36,6 +37,7 @@ app.command()(trace)
 app.command()(usage)
 app.add_typer(topics.app, name="topics")
 app.add_typer(dlq_app, name="dlq")
+app.add_typer(route_app, name="route")
 app.add_typer(config_check.app, name="config")
 
 

@@ -101,9 +101,7 @@ def with_reference(weights: Weights, texts: Sequence[str]) -> Weights:
     )
 
 
-def _out_of_fold(
-    matrix: Sparse, targets: Floats, importance: Floats, penalty: float
-) -> Floats:
+def _out_of_fold(matrix: Sparse, targets: Floats, importance: Floats, penalty: float) -> Floats:
     """What weights say that were fitted without the very text."""
     fold = np.arange(matrix.count) % FOLDS
     found = np.zeros(matrix.count)

@@ -6,17 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.shared.domain.configuration import Modality, Model, ModelTarget
+from services.shared.domain.configuration_routing import Strategy
+from services.shared.domain.events import InferenceRequested, Operation
+from services.shared.domain.model_facts import ModelFacts, PriceStep
+from services.shared.domain.money import Price
 from services.shared.domain.routing.decide import Alias, Caller, Refused, Routed, route_request
 from services.shared.domain.routing.gates import Candidate, Gate, gate_that_stops
 from services.shared.domain.routing.strategies.expected_cost import (
     EXPECTED_OUTPUT_TOKENS,
     expected_cost_nanousd,
 )
-from services.shared.domain.configuration import Modality, Model, ModelTarget
-from services.shared.domain.configuration_routing import Strategy
-from services.shared.domain.events import InferenceRequested, Operation
-from services.shared.domain.model_facts import ModelFacts, PriceStep
-from services.shared.domain.money import Price
 
 PRICED = (PriceStep(price=Price(input_nanousd_per_mtok=1_000_000_000, version="test")),)
 ANYBODY = Caller()

@@ -5,7 +5,6 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from services.router.processor import CONSUMES, EMITS, RouterMetrics, RouterProcessor
-from services.shared.domain.routing.routing_table import RoutingTable
 from services.shared.domain.configuration import Configuration, KafkaProducers
 from services.shared.domain.default_configuration import DEMO_MODEL, simulator_configuration
 from services.shared.domain.emit import Emit
@@ -20,6 +19,7 @@ from services.shared.domain.events import (
     ResultChunk,
 )
 from services.shared.domain.model_facts import ModelFacts
+from services.shared.domain.routing.routing_table import RoutingTable
 from services.shared.domain.topics import Topic
 
 NOW_MS = 1_790_000_000_500.25

@@ -4,7 +4,6 @@ from decimal import Decimal
 
 import pytest
 
-from services.shared.domain.routing.routing_table import MAX_REMEMBERED, MINUTE_MS, RoutingTable
 from services.shared.domain.configuration import (
     Configuration,
     KafkaProducers,
@@ -18,6 +17,7 @@ from services.shared.domain.configuration import (
 )
 from services.shared.domain.model_facts import ModelFacts, PriceStep
 from services.shared.domain.money import Price
+from services.shared.domain.routing.routing_table import MAX_REMEMBERED, MINUTE_MS, RoutingTable
 
 CATALOGUED = ModelFacts(
     context_window_tokens=100,
