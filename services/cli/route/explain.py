@@ -61,7 +61,7 @@ def explain(  # noqa: PLR0913  # the options of a command
     brokers = _brokers(invocation, bootstrap=bootstrap, data=data)
     if not text and origin_from_request_id(what) is not None:
         request = past_request(
-            bootstrap_of(invocation, bootstrap=bootstrap, data=data), what, errors=invocation
+            bootstrap_of(invocation, bootstrap=bootstrap, data=data), what, invocation=invocation
         )
     else:
         body = body_of(text, what, model, folder=invocation)
@@ -157,7 +157,9 @@ def request_of(
     )
 
 
-def past_request(bootstrap: str, request_id: str, *, errors: Invocation) -> "InferenceRequested":
+def past_request(
+    bootstrap: str, request_id: str, *, invocation: Invocation
+) -> "InferenceRequested":
     """A request that the router has seen; says how it was routed then.
 
     Raises:
@@ -175,14 +177,10 @@ def past_request(bootstrap: str, request_id: str, *, errors: Invocation) -> "Inf
         if key == wanted:
             finished = find_terminal(bootstrap, request_id)
             if finished is not None and finished.route is not None:
-                order = ", ".join(
-                    f"{each.provider}/{each.model}" for each in finished.route.targets
-                )
-                errors.errors.print(
-                    f"then: {finished.route.strategy} chose {order}: {finished.route.reason}",
-                    markup=False,
-                    soft_wrap=True,
-                )
+                then = finished.route
+                order = ", ".join(f"{each.provider}/{each.model}" for each in then.targets)
+                said = f"then: {then.strategy} chose {order}: {then.reason}"
+                invocation.errors.print(said, markup=False, soft_wrap=True)
             return missed.request  # type: ignore[no-any-return]
     raise CommandError(
         f"{request_id} was never routed: the cache answered it, or it is unknown, or older than "
@@ -275,7 +273,9 @@ def show(explanation: "Explanation", invocation: Invocation) -> None:
         invocation.console.print(line, highlight=False, markup=False, soft_wrap=True)
     if not explanation.targets:
         return
-    table = Table("", "target", "stopped by", box=None)
+    table = Table("", box=None)
+    for heading in ("target", "stopped by"):
+        table.add_column(heading, overflow="fold")
     for heading in ("expected USD", "answer tokens", "first output ms", "whole ms"):
         table.add_column(heading, justify="right")
     table.add_column("circuit")

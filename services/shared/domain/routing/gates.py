@@ -121,7 +121,7 @@ def refusal(request: InferenceRequested, stopped: Sequence[tuple[Candidate, Gate
                 f"supports at most {most} output tokens.",
                 param="max_tokens",
             )
-        case Gate.CONTEXT:
+        case _:  # the last one, ``Gate.CONTEXT``
             most = max(fact.context_window_tokens for fact in facts)
             return _error(
                 "context_length_exceeded",
