@@ -21,6 +21,7 @@ models:
     targets:
       - {{provider: p, model: weak}}
       - {{provider: p, model: strong, tiers: [gold]}}
+  other: {{targets: [{{provider: p, model: weak}}]}}
 keys:
   - {{id: gold-1, tenant: acme, tier: gold, hash: "{"0" * 64}"}}
   - {{id: narrow-1, tenant: acme, models: [other], hash: "{"1" * 64}"}}
