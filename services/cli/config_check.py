@@ -69,12 +69,14 @@ def check(file: Path, *, environ: Mapping[str, str], now_ms: int) -> Report:
         InvalidConfiguration: The file cannot be read or is no YAML. Not retriable.
     """
     # What is imported here takes 40 ms, and 200 ms more where prices are asked for.
+    from services.shared.adapters.complexity_weights import classifiers_of  # noqa: PLC0415
     from services.shared.adapters.environment import unset_key_variables  # noqa: PLC0415
     from services.shared.adapters.genai_prices_model_catalog import (  # noqa: PLC0415
         GenaiPricesModelCatalog,
     )
     from services.shared.adapters.yaml_configuration import check_configuration  # noqa: PLC0415
     from services.shared.domain.configuration_version import configuration_version  # noqa: PLC0415
+    from services.shared.domain.errors import InvalidConfiguration  # noqa: PLC0415
     from services.shared.domain.target_facts import TargetFacts  # noqa: PLC0415
 
     read = check_configuration(file)
@@ -84,6 +86,10 @@ def check(file: Path, *, environ: Mapping[str, str], now_ms: int) -> Report:
             summary=f"{file}: {count} mistake{'s' if count > 1 else ''}", mistakes=read.mistakes
         )
     configuration = read.configuration
+    try:
+        classifiers_of(configuration)
+    except InvalidConfiguration as error:
+        return Report(summary=f"{file}: 1 mistake", mistakes=(str(error),))
     catalog = GenaiPricesModelCatalog(configuration.providers)
     unpriced = TargetFacts(configuration, catalog.facts).unpriced(at_ms=now_ms)
     unset = unset_key_variables(configuration, environ)

@@ -1,6 +1,6 @@
 """Weights for the classifier from labelled prompts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import fsum
 
 import msgspec
@@ -64,6 +64,30 @@ def cue_scores(texts: Sequence[str]) -> Floats:
     return np.array([fsum(cues_of(text, grams_of(text)[1]).values()) for text in texts])
 
 
+class Learned(msgspec.Struct, frozen=True):
+    """What was learned of n-grams.
+
+    Attributes:
+        grams: Weight of each n-gram.
+        unseen: What the weights of the other folds say of each text.
+    """
+
+    grams: dict[str, float]
+    unseen: Floats
+
+
+def fit_grams(texts: Sequence[str], targets: Floats, importance: Floats, recipe: Recipe) -> Learned:
+    """Fit weights of n-grams to one target a text."""
+    matrix = sparse_rows(
+        texts, least_documents=recipe.least_documents, most_names=recipe.most_grams
+    )
+    learned = solve(matrix, targets, importance, penalty=recipe.penalty) * matrix.scales
+    return Learned(
+        grams=dict(zip(matrix.names, learned.tolist(), strict=True)),
+        unseen=_out_of_fold(matrix, targets, importance, recipe.penalty),
+    )
+
+
 def fit(examples: Sequence[Example], recipe: Recipe, *, origin: str) -> Weights:
     """Fit weights to examples.
 
@@ -79,16 +103,11 @@ def fit(examples: Sequence[Example], recipe: Recipe, *, origin: str) -> Weights:
         Weights without a reference, see ``with_reference``.
     """
     texts = [example.text for example in examples]
-    matrix = sparse_rows(
-        texts, least_documents=recipe.least_documents, most_names=recipe.most_grams
-    )
-    targets, importance = standardised(examples)
-    learned = solve(matrix, targets, importance, penalty=recipe.penalty)
-    unseen = _out_of_fold(matrix, targets, importance, recipe.penalty)
+    learned = fit_grams(texts, *standardised(examples), recipe)
     cues = cue_scores(texts)
-    scale = recipe.share * float(cues.std()) / (float(unseen.std()) or 1.0)
-    raw = cues + scale * unseen
-    return _packed(matrix, learned * scale, raw, origin)
+    scale = recipe.share * float(cues.std()) / (float(learned.unseen.std()) or 1.0)
+    grams = {name: weight * scale for name, weight in learned.grams.items()}
+    return packed(grams, cues + scale * learned.unseen, origin)
 
 
 def with_reference(weights: Weights, texts: Sequence[str]) -> Weights:
@@ -101,6 +120,28 @@ def with_reference(weights: Weights, texts: Sequence[str]) -> Weights:
     )
 
 
+def packed(grams: Mapping[str, float], raw: Floats, origin: str) -> Weights:
+    """Weights as whole numbers, without a reference.
+
+    Args:
+        grams: Weight of each n-gram, in the unit of the cue score.
+        raw: Raw scores of texts that they were not fitted on.
+        origin: What they were fitted on, for people who read the file.
+    """
+    largest = max(map(abs, grams.values()), default=0.0) or 1.0
+    unit = float(f"{largest / _UNITS:.4g}")
+    whole = {name: round(weight / unit) for name, weight in sorted(grams.items())}
+    return Weights(
+        format=FORMAT,
+        unit=unit,
+        mean=round(float(raw.mean()), 3),
+        deviation=round(float(raw.std()), 3) or 1.0,
+        reference=(),
+        grams={name: weight for name, weight in whole.items() if weight},
+        origin=origin,
+    )
+
+
 def _out_of_fold(matrix: Sparse, targets: Floats, importance: Floats, penalty: float) -> Floats:
     """What weights say that were fitted without the very text."""
     fold = np.arange(matrix.count) % FOLDS
@@ -110,18 +151,3 @@ def _out_of_fold(matrix: Sparse, targets: Floats, importance: Floats, penalty: f
         said = matrix.times(solve(matrix, targets, kept, penalty=penalty))
         found[fold == index] = said[fold == index]
     return found
-
-
-def _packed(matrix: Sparse, learned: Floats, raw: Floats, origin: str) -> Weights:
-    folded = learned * matrix.scales
-    unit = float(f"{np.abs(folded).max(initial=1e-9) / _UNITS:.4g}")
-    whole = np.rint(folded / unit).astype(int)
-    return Weights(
-        format=FORMAT,
-        unit=unit,
-        mean=round(float(raw.mean()), 3),
-        deviation=round(float(raw.std()), 3),
-        reference=(),
-        grams={name: int(w) for name, w in zip(matrix.names, whole, strict=True) if w},
-        origin=origin,
-    )

@@ -37,7 +37,12 @@ def classifiers_of(configuration: Configuration) -> dict[str, Classifier]:
     Raises:
         InvalidConfiguration: A file cannot be read, or is no weights file. Not retriable.
     """
-    named = {model.complexity.weights for model in configuration.models.values()}
-    return {
-        name: read_classifier(Path(name)) if name else shipped_classifier() for name in {"", *named}
-    }
+    found = {"": shipped_classifier()}
+    for alias, model in configuration.models.items():
+        name = model.complexity.weights
+        if name and name not in found:
+            try:
+                found[name] = read_classifier(Path(name))
+            except InvalidConfiguration as error:
+                raise InvalidConfiguration(f"models.{alias}.complexity.weights: {error}") from error
+    return found

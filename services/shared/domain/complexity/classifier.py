@@ -80,21 +80,28 @@ class Classifier:
         cues = cues_of(text, grams)
         learned, known = self._learned(words, grams)
         weights = self.weights
-        raw = fsum(cues.values()) + learned
-        deviations = (raw - weights.mean) / weights.deviation
+        deviations = (fsum(cues.values()) + learned - weights.mean) / weights.deviation
         return Complexity(
             value=0.5 + 0.5 * erf(deviations / _SQRT_2),
             is_unsure=known <= LEAST_KNOWN * words and not tells(cues),
             cues=_strongest({**cues, "n-grams": learned}, weights.deviation),
         )
 
+    def raw(self, text: str) -> float:
+        """The sum that the score of a text is made of."""
+        words, grams = grams_of(text)
+        return fsum(cues_of(text, grams).values()) + self._learned(words, grams)[0]
+
     def _learned(self, words: int, grams: Mapping[str, int]) -> tuple[float, int]:
         """The learned part of the score, and how many n-grams it knows."""
-        learned = self.weights.grams
-        found = grams.keys() & learned.keys()
-        # fsum, as a set has another order in each process
-        total = fsum(learned[gram] * gram_weight(grams[gram]) for gram in found)
-        return total * self.weights.unit / norm(words), len(found)
+        learned = self.weights.grams.get
+        known, total = 0, 0.0
+        for gram, count in grams.items():
+            weight = learned(gram)
+            if weight is not None:
+                known += 1
+                total += weight if count == 1 else weight * gram_weight(count)
+        return total * self.weights.unit / norm(words), known
 
 
 def gram_weight(count: int) -> float:

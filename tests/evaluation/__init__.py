@@ -1,0 +1,1 @@
+"""Programs that judge decisions on recorded outcomes; their data is not part of the project."""
