@@ -7,13 +7,20 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-pytest_plugins = ["tests.support.kafka_broker", "tests.support.redis_server"]
+pytest_plugins = [
+    "tests.support.encoder_files",
+    "tests.support.kafka_broker",
+    "tests.support.redis_server",
+]
 
 _TESTS = Path(__file__).parent
 _PROCESS_TIMEOUT_S = 180
 _REAL_THINGS = ("kafka", "redis", "e2e", "browser")
 _FOREIGN_SETTINGS = ("OPENAI_", "MILLRACE_", "OTEL_", "SCHEMA_REGISTRY_")
-_KEPT_SETTINGS = ("MILLRACE_MAVEN_REPOSITORY",)  # where this machine gets Kafka from
+_KEPT_SETTINGS = (
+    "MILLRACE_ENCODER",  # where this machine keeps the encoder
+    "MILLRACE_MAVEN_REPOSITORY",  # where it gets Kafka from
+)
 
 hypothesis.settings.register_profile("millrace", deadline=None, print_blob=True)
 hypothesis.settings.register_profile(
@@ -61,6 +68,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         starts_processes = folder in {"e2e", "integration"} or any(
             item.get_closest_marker(name) for name in _REAL_THINGS
         )
+        starts_processes |= "encoder_files" in getattr(item, "fixturenames", ())  # it runs pip
         if starts_processes and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(_PROCESS_TIMEOUT_S))
 

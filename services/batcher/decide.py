@@ -21,6 +21,7 @@ WORTH_WAITING = 1.2
 
 _MEMORY = 0.2
 _PROBE_EVERY = 32
+_LONG_AGO_WINDOWS = 2.0
 
 
 class WindowKey(msgspec.Struct, frozen=True):
@@ -106,18 +107,26 @@ class LaneGain(msgspec.Struct):
     Attributes:
         gain: Mean requests that joined after the first poll, moving average; starts hopeful.
         skipped: Windows that were not waited for since the last that was.
+        opened_at_ms: When its last window opened, unix ms; 0 = it had none.
     """
 
     gain: float = 2.0
     skipped: int = 0
+    opened_at_ms: float = 0.0
 
 
-def should_wait(lane: LaneGain, policy: BatchWindow) -> bool:
+def should_wait(lane: LaneGain, policy: BatchWindow, *, since_ms: float = 0.0) -> bool:
     """Whether a new window in this lane is held open for others.
 
-    A lane that gave up waiting is tried again from time to time: traffic may have grown.
+    A lane that gave up waiting is tried again from time to time: traffic may have grown. One whose
+    last window is long ago has nothing to wait for.
+
+    Args:
+        lane: What is known of the lane.
+        policy: Bounds of windows.
+        since_ms: Time since its last window opened.
     """
-    if policy.window_ms <= 0:
+    if policy.window_ms <= 0 or since_ms > _LONG_AGO_WINDOWS * policy.window_ms:
         return False
     return lane.gain >= WORTH_WAITING or lane.skipped >= _PROBE_EVERY
 

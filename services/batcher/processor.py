@@ -146,17 +146,20 @@ class BatcherProcessor:
         )
 
     def _may_merge(self, routed: RequestRouted) -> bool:
-        if routed.request.operation != Operation.EMBEDDINGS:
-            return False
         found = self._models.find(routed.route.alias)
-        return found is None or found.value.merge
+        if routed.request.operation == Operation.EMBEDDINGS:
+            return found is None or found.value.merge
+        if routed.request.operation != Operation.TEXT_COMPLETION or routed.request.stream:
+            return False
+        return found is not None and found.value.merge_completions
 
     def _open_window(self, key: WindowKey, routed: RequestRouted, *, now_ms: float) -> _Open:
         policy: BatchWindow = getattr(self._configuration.batcher, routed.request.operation)
         lane = self._gain(key.lane)
-        current = _Open(
-            opened(policy, now_ms=now_ms), policy, waits=should_wait(lane, policy), works=[]
-        )
+        since_ms = now_ms - lane.opened_at_ms if lane.opened_at_ms else 0.0
+        waits = should_wait(lane, policy, since_ms=since_ms)
+        lane.opened_at_ms = now_ms
+        current = _Open(opened(policy, now_ms=now_ms), policy, waits=waits, works=[])
         self._open[key] = current
         return current
 

@@ -1,7 +1,7 @@
 """Wires the cache lookup."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 
 from services.cache_lookup.joining import Joining
@@ -9,6 +9,9 @@ from services.cache_lookup.pacing import Pacing
 from services.cache_lookup.processor import CONSUMES, CacheLookupProcessor, LookupMetrics
 from services.cache_lookup.producers import readmission
 from services.cache_lookup.settings import CacheLookupSettings
+from services.cache_lookup.similar.metrics import SemanticMetrics, watch_entries
+from services.cache_lookup.similar.seeking import Seeking
+from services.cache_lookup.similar.tier import SemanticTier
 from services.shared.adapters.environment import (
     configuration_from_environment,
     process_environment,
@@ -18,9 +21,17 @@ from services.shared.adapters.redis_response_cache import RedisResponseCache, co
 from services.shared.adapters.secret_file import read_secret
 from services.shared.adapters.system_clock import SystemClock
 from services.shared.domain.cache_times import CacheTimes
+from services.shared.domain.configuration import Configuration
 from services.shared.domain.events import InferenceRequested
+from services.shared.domain.semantic_modes import SemanticModes
 from services.shared.domain.topics import Topic
+from services.shared.ports.clock import Clock
+from services.shared.ports.encoder import Encoder
+from services.shared.ports.response_cache import ResponseCache
+from services.shared.ports.semantic_index import SemanticIndex
+from services.shared.stream.background import BackgroundTasks
 from services.shared.stream.backlog import KafkaBacklog
+from services.shared.stream.entry_log import EntryFollower
 from services.shared.stream.loop import Process
 from services.shared.stream.result_follower import following
 from services.shared.stream.service import connection_from, run_stage
@@ -50,22 +61,19 @@ def main() -> None:
         )
         pacing = Pacing(backlog, hold_lane=tools.hold_lane)
         looking = asyncio.create_task(pacing.run())
-        joining = Joining(clock=tools.clock, registry=tools.registry)
         async with (
             connected_redis(settings.redis_url) as redis,
-            following(tools, joining, joining.tend),
-        ):
-            processor = CacheLookupProcessor(
+            _compared_by(settings, environ, configuration, tools.clock) as compared_by,
+            looking_up(
+                tools,
+                configuration,
                 cache=RedisResponseCache(redis, clock=tools.clock),
-                joining=joining,
-                clock=tools.clock,
-                times=CacheTimes(configuration),
                 secret=read_secret(settings.secret_file),
-                readmit=readmission(configuration),
-                metrics=LookupMetrics(tools.registry),
                 saw=pacing.saw,
-            )
-            yield processor.process
+                compared_by=compared_by,
+            ) as process,
+        ):
+            yield process
         looking.cancel()
         with suppress(asyncio.CancelledError):
             await looking
@@ -73,6 +81,122 @@ def main() -> None:
 
     stage = Stage(service=SERVICE, topics=CONSUMES, build=build, drain_s=_DRAIN_S)
     run_stage(stage, settings, clock=SystemClock())
+
+
+@asynccontextmanager
+async def looking_up(  # noqa: PLR0913  # named, one a collaborator
+    tools: Tools,
+    configuration: Configuration,
+    *,
+    cache: ResponseCache,
+    secret: bytes,
+    saw: Callable[[int], None],
+    compared_by: tuple[Encoder, SemanticIndex] | None,
+) -> AsyncIterator[Process[InferenceRequested]]:
+    """The look-up and all that runs beside it.
+
+    Args:
+        tools: The runtime's.
+        configuration: The configuration.
+        cache: The exact cache.
+        secret: What gateways sign requests with.
+        saw: Told the priority of every request.
+        compared_by: What questions are compared by; None = no alias has a semantic tier.
+    """
+    joining = Joining(clock=tools.clock, registry=tools.registry)
+    tasks = BackgroundTasks(on_failure=tools.outbox.give_up)
+    seeking = None
+    if compared_by is not None:
+        encoder, index = compared_by
+        seeking = _seeking(tools, configuration, cache, encoder, index)
+        tasks.start(_follower(tools, index).follow())
+    processor = CacheLookupProcessor(
+        cache=cache,
+        joining=joining,
+        clock=tools.clock,
+        times=CacheTimes(configuration),
+        secret=secret,
+        readmit=readmission(configuration),
+        metrics=LookupMetrics(tools.registry),
+        saw=saw,
+        seeking=seeking,
+    )
+    if seeking is not None:
+        tasks.start(seeking.run(processor.conclude))
+    try:
+        async with following(tools, joining, joining.tend):
+            yield processor.process
+    finally:
+        await tasks.stop()
+
+
+def _seeking(
+    tools: Tools,
+    configuration: Configuration,
+    cache: ResponseCache,
+    encoder: Encoder,
+    index: SemanticIndex,
+) -> Seeking:
+    tier = SemanticTier(
+        encoder=encoder,
+        index=index,
+        cache=cache,
+        clock=tools.clock,
+        modes=SemanticModes(configuration),
+        policy=configuration.cache.semantic,
+        times=CacheTimes(configuration),
+        gatekeeper=None,
+        metrics=SemanticMetrics(tools.registry),
+    )
+    return Seeking(tier)
+
+
+def _follower(tools: Tools, index: SemanticIndex) -> EntryFollower:
+    follower = EntryFollower(
+        tools.log,
+        index,
+        partition_count=tools.outbox.partition_count(Topic.CACHE_ENTRIES),
+        clock=tools.clock,
+    )
+    watch_entries(
+        tools.registry,
+        entries=lambda: follower.put,
+        read_ratio=lambda: follower.read_ratio,
+    )
+    return follower
+
+
+@asynccontextmanager
+async def _compared_by(
+    settings: CacheLookupSettings,
+    environ: Mapping[str, str],
+    configuration: Configuration,
+    clock: Clock,
+) -> AsyncIterator[tuple[Encoder, SemanticIndex] | None]:
+    """Encoder and index; their libraries are imported only where an alias compares by meaning."""
+    if not SemanticModes(configuration).are_any_on:
+        yield None
+        return
+    from services.shared.adapters.minilm.encoder import load_encoder  # noqa: PLC0415
+    from services.shared.adapters.minilm.pinned import encoder_folder  # noqa: PLC0415
+
+    encoder = await asyncio.to_thread(load_encoder, encoder_folder(environ))
+    policy = configuration.cache.semantic
+    if not settings.qdrant_url:
+        from services.shared.adapters import numpy_semantic_index as embedded  # noqa: PLC0415
+
+        yield encoder, embedded.NumpySemanticIndex(max_entries=policy.max_entries)
+        return
+    from services.shared.adapters.qdrant_semantic_index import qdrant_index  # noqa: PLC0415
+
+    async with qdrant_index(
+        settings.qdrant_url,
+        api_key=settings.qdrant_api_key,
+        encoder=encoder,
+        max_entries=policy.max_entries,
+        clock=clock,
+    ) as index:
+        yield encoder, index
 
 
 if __name__ == "__main__":

@@ -201,7 +201,7 @@ def _row(  # noqa: PLR0913  # a row has these parts
     error_code: str = "",
 ) -> Emit:
     row = msgspec.structs.replace(
-        row_of(request, kind, about=kind.value, at_ms=at_ms),
+        row_of(request, kind, attempt=0, at_ms=at_ms),
         source_request_id=source,
         error_code=error_code,
         usage=usage,

@@ -7,6 +7,7 @@ from collections.abc import Container, Iterable, Sequence
 
 from prometheus_client import CollectorRegistry
 
+from services.cache_lookup.burying import buried_if_it_fails
 from services.cache_lookup.consequences import Share, consequence
 from services.cache_lookup.decide import BYPASS, MISS, is_expired
 from services.cache_lookup.emits import (
@@ -21,7 +22,7 @@ from services.cache_lookup.flights import Flight, Flights, Joiner, in_order
 from services.cache_lookup.metrics import JoinMetrics
 from services.shared.codec.records import decode_record
 from services.shared.domain.emit import Emit
-from services.shared.domain.errors import MustStop, PoisonRecord
+from services.shared.domain.errors import PoisonRecord
 from services.shared.domain.events import (
     CacheMissed,
     CacheOutcome,
@@ -238,18 +239,9 @@ class Joining:
 
     async def _end(self, joiner: Waiting, emits: Iterable[Emit], ended: str) -> None:
         self._metrics.note(ended)
-        try:
+        with buried_if_it_fails(joiner.record):
             for emit in emits:
                 await joiner.record.emit(emit)
-        except PoisonRecord as poison:
-            joiner.record.bury(poison)
-        except MustStop:
-            raise
-        except Exception as error:  # noqa: BLE001  # whatever it is, the others go on
-            kind = type(error).__name__
-            _LOG.error("a joiner could not be ended", extra={"error": kind})
-            joiner.record.bury(PoisonRecord("processor_error", kind))
-        else:
             joiner.record.finish()
 
     # -- flights ---------------------------------------------------------------------------------

@@ -16,9 +16,10 @@ from services.cache_lookup.decide import (
     is_looked_up,
     judge,
 )
-from services.cache_lookup.emits import hit, passed_on
+from services.cache_lookup.emits import Hops, hit, passed_on
 from services.cache_lookup.flights import Joiner
 from services.cache_lookup.joining import Joining, Requested, Waiting
+from services.cache_lookup.similar.seeking import Seeking, Sought
 from services.shared.codec.headers import RETRY, is_signed
 from services.shared.codec.records import decode_record
 from services.shared.domain.cache_times import CacheTimes
@@ -94,6 +95,7 @@ class CacheLookupProcessor:
         readmit: Readmit,
         metrics: LookupMetrics,
         saw: Callable[[int], None] = _ignore,
+        seeking: Seeking | None = None,
     ) -> None:
         """Use a cache.
 
@@ -106,7 +108,9 @@ class CacheLookupProcessor:
             readmit: Admission of unsigned records.
             metrics: Where outcomes are counted.
             saw: Told the priority of every request.
+            seeking: Takes what the exact tier missed to the semantic one; None = there is none.
         """
+        self._seeking = seeking
         self._saw = saw
         self._cache = cache
         self._joining = joining
@@ -117,24 +121,45 @@ class CacheLookupProcessor:
         self._metrics = metrics
 
     async def process(self, works: Sequence[Requested]) -> None:
-        """Answer for each request of a poll; those that join another one stay open.
+        """Answer for each request of a poll.
+
+        Those that join another one, or are compared by meaning, stay open.
 
         Args:
             works: The requests.
         """
         await self._joining.informed(works)
+        if self._seeking is not None:
+            works = [work for work in works if not self._seeking.holds(work)]
         answers = await self._answers(works, self._clock.now_ms())
+        sought = []
         for work, answer in zip(works, answers, strict=True):
-            if isinstance(answer, Joiner):
-                await self._joining.announce(answer)
-                continue
-            for emit in answer:
-                await work.emit(emit)
-            work.finish()
+            if isinstance(answer, Sought):
+                sought.append(answer)
+            else:
+                await self._deliver(work, answer)
+        if self._seeking is not None and sought:
+            self._seeking.take(sought)
+
+    async def conclude(self, sought: Sought, verdict: Hit | NoHit) -> None:
+        """Answer for a request that was compared by meaning."""
+        if isinstance(verdict, Hit):
+            answer: Iterable[Emit] | Waiting = self._hit(sought.request, verdict, sought.hops)
+        else:
+            answer = self._not_hit(sought.record, sought.request, verdict, sought.hops)
+        await self._deliver(sought.record, answer)
+
+    async def _deliver(self, work: Requested, answer: Iterable[Emit] | Waiting) -> None:
+        if isinstance(answer, Joiner):
+            await self._joining.announce(answer)
+            return
+        for emit in answer:
+            await work.emit(emit)
+        work.finish()
 
     async def _answers(
         self, works: Sequence[Requested], now_ms: float
-    ) -> list[Iterable[Emit] | Waiting]:
+    ) -> list[Iterable[Emit] | Waiting | Sought]:
         admitted = [self._admit(work, now_ms) for work in works]
         asked = {
             request.fingerprint
@@ -190,7 +215,7 @@ class CacheLookupProcessor:
 
     def _answer(
         self, work: Requested, request: Admitted, entries: dict[str, CacheEntry], now_ms: float
-    ) -> Iterable[Emit] | Waiting:
+    ) -> Iterable[Emit] | Waiting | Sought:
         if isinstance(request, NotAdmitted):
             hops = (_front_door_hop(work, request.request),)
             return emits_for_failure(
@@ -205,12 +230,24 @@ class CacheLookupProcessor:
             self._metrics.note("ended")
             return ()
         if isinstance(verdict, Hit):
-            evidence = verdict.evidence
-            self._metrics.note(evidence.outcome)
-            return hit(request, verdict.entry, evidence, hops=hops, now_ms=now_ms)
+            return self._hit(request, verdict, hops)
         if verdict.is_foreign:
             self._metrics.note("foreign")
             _LOG.error("a cache entry belongs to another tenant or request")
+        seeking = self._seeking
+        if seeking is not None and verdict is not BYPASS and seeking.takes(request):
+            return Sought(work, request, hops)
+        return self._not_hit(work, request, verdict, hops)
+
+    def _hit(self, request: InferenceRequested, verdict: Hit, hops: Hops) -> Iterable[Emit]:
+        evidence = verdict.evidence
+        self._metrics.note(evidence.outcome)
+        now_ms = self._clock.now_ms()
+        return hit(request, verdict.entry, evidence, hops=hops, now_ms=now_ms)
+
+    def _not_hit(
+        self, work: Requested, request: InferenceRequested, verdict: NoHit, hops: Hops
+    ) -> Iterable[Emit] | Waiting:
         placed = self._joining.place(
             work,
             request,

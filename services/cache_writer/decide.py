@@ -2,7 +2,9 @@
 
 import msgspec
 
+from services.shared.domain.answer_text import answer_hash, answer_text
 from services.shared.domain.events import (
+    AnswerCached,
     CacheEntry,
     CacheOutcome,
     InferenceFinished,
@@ -10,6 +12,7 @@ from services.shared.domain.events import (
 )
 
 COMPLETE = "stop"
+_MS_PER_S = 1000
 
 
 class Keep(msgspec.Struct, frozen=True):
@@ -61,3 +64,27 @@ def admit_answer(finished: InferenceFinished, *, ttl_s: int, max_body_bytes: int
         stored_at=finished.finished_at,
     )
     return Keep(entry, ttl_s)
+
+
+def announced(finished: InferenceFinished, keep: Keep, *, now_ms: float) -> AnswerCached:
+    """What every look-up is told of an answer that is kept.
+
+    A question is named only where the answer has a text: there is nothing to compare otherwise.
+
+    Args:
+        finished: The terminal record.
+        keep: What is kept of it.
+        now_ms: When it was written, unix ms.
+    """
+    text = answer_text(finished.operation, finished.response)
+    return AnswerCached(
+        entry_id=finished.request_id,
+        tenant=finished.tenant,
+        model=finished.model,
+        operation=finished.operation,
+        fingerprint=finished.fingerprint,
+        answer_hash=answer_hash(text) if text else "",
+        semantic=finished.cache.semantic if text else None,
+        stored_at=keep.entry.stored_at,
+        expires_at=int(now_ms) + keep.ttl_s * _MS_PER_S,
+    )

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from prometheus_client import CollectorRegistry, Counter
 
-from services.cache_writer.decide import Keep, admit_answer
+from services.cache_writer.decide import Keep, admit_answer, announced
 from services.shared.codec.records import encode_record
 from services.shared.domain.cache_times import CacheTimes
 from services.shared.domain.configuration import Cache
@@ -61,11 +61,13 @@ class CacheWriterProcessor:
         self._metrics = metrics
 
     async def process(
-        self, works: Sequence[OpenRecord[InferenceFinished]], _now_ms: float
+        self, works: Sequence[OpenRecord[InferenceFinished]], now_ms: float
     ) -> Sequence[Iterable[Emit]]:
         """Keep what may be kept; answers that cannot be written are counted and let go."""
         kept = []
+        emits: list[list[Emit]] = []
         for work in works:
+            emits.append([])
             finished = work.event
             verdict = admit_answer(
                 finished,
@@ -75,12 +77,14 @@ class CacheWriterProcessor:
             if isinstance(verdict, Keep):
                 value = encode_record(verdict.entry)
                 kept.append(Stored(key=verdict.entry.fingerprint, value=value, ttl_s=verdict.ttl_s))
+                entry = announced(finished, verdict, now_ms=now_ms)
+                emits[-1].append(Emit(topic=Topic.CACHE_ENTRIES, key=entry.entry_id, event=entry))
         self._metrics.note("passed", len(works) - len(kept))
         if kept:
             try:
                 await self._cache.write(kept)
             except Unavailable:
                 self._metrics.note("lost", len(kept))
-            else:
-                self._metrics.note("kept", len(kept))
-        return [() for _ in works]
+                return [() for _ in works]
+            self._metrics.note("kept", len(kept))
+        return emits

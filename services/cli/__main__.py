@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from services.cli import config_check, topics
+from services.cli.cache.commands import app as cache_app
 from services.cli.dlq.commands import app as dlq_app
 from services.cli.doctor import doctor
 from services.cli.down import down
@@ -38,6 +39,7 @@ app.command()(usage)
 app.add_typer(topics.app, name="topics")
 app.add_typer(dlq_app, name="dlq")
 app.add_typer(route_app, name="route")
+app.add_typer(cache_app, name="cache")
 app.add_typer(config_check.app, name="config")
 
 

@@ -93,6 +93,8 @@ _CACHE = {
         "s-maxage": _integer(0, MAX_CACHE_AGE_S),
         "ttl": _integer(0, MAX_CACHE_AGE_S),
         "namespace": _optional(_LABEL),
+        "no-semantic": _FLAG,
+        "min-similarity": _number(0, 1),
     },
 }
 _COMMON: Schema = {

@@ -4,19 +4,28 @@ import random
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 from services.model_caller.attempt_index import AttemptIndex
 from services.model_caller.calls import Service
 from services.model_caller.cancels import Cancels
+from services.model_caller.cascade.calibration import Calibration, calibration_of
+from services.model_caller.cascade.signals import KNOWN
 from services.model_caller.decide import RetryBudget
+from services.model_caller.embedded_inputs import EmbeddedInputs, InputMetrics
 from services.model_caller.gate_metrics import GateMetrics
 from services.model_caller.gates import Gates
 from services.model_caller.journal import Journal
 from services.model_caller.metrics import CallMetrics
+from services.model_caller.packing import CallLimits
 from services.model_caller.processor import CONSUMES, DELAYED, ModelCallerProcessor
+from services.model_caller.prompt_marks import marking
 from services.model_caller.redelivery import policies
+from services.model_caller.reviews import Reviews
 from services.model_caller.serving import SERVICE
 from services.model_caller.settings import ModelCallerSettings
+from services.model_caller.sharing import Sharing
+from services.model_caller.sharing_metrics import SharingMetrics
 from services.model_caller.tools import Tools
 from services.shared.adapters.aiohttp_model_provider import (
     AiohttpModelProvider,
@@ -30,11 +39,15 @@ from services.shared.adapters.environment import (
     settings_from_environment,
 )
 from services.shared.adapters.proxies import proxy_for
+from services.shared.adapters.redis_response_cache import RedisResponseCache, connected_redis
 from services.shared.adapters.system_clock import SystemClock
 from services.shared.adapters.tls import tls_context
+from services.shared.domain.cache_times import CacheTimes
 from services.shared.domain.configuration import Configuration, Provider
+from services.shared.domain.errors import InvalidConfiguration
 from services.shared.domain.events import ModelCallAttempt, RequestBatch, RequestRouted
 from services.shared.domain.topics import Topic
+from services.shared.ports.response_cache import ResponseCache
 from services.shared.stream.attempt_log import AttemptLogReader
 from services.shared.stream.background import BackgroundTasks
 from services.shared.stream.chunk_history import ChunkHistoryReader
@@ -48,6 +61,7 @@ from services.shared.stream.service import run_stage
 from services.shared.stream.stage import Stage
 from services.shared.stream.stage import Tools as StageTools
 
+_CALIBRATION = Path(__file__).parent / "cascade" / "calibration.json"
 _SLOTS = PoolLimits(records=4096, size_bytes=512 * 1024 * 1024)
 
 
@@ -79,6 +93,7 @@ async def connected(  # noqa: PLR0913  # named, and wired in one place
     services: Mapping[str, Service],
     *,
     run: str,
+    cache: ResponseCache,
     jitter: Callable[[], float] = random.random,
     pass_by: CrashPoint | None = crash_point if is_armed else None,
 ) -> AsyncIterator[Tools]:
@@ -89,6 +104,7 @@ async def connected(  # noqa: PLR0913  # named, and wired in one place
         configuration: What ``millrace.yaml`` says.
         services: Providers by name.
         run: Unique to this process.
+        cache: Where vectors are kept.
         jitter: Random numbers in [0, 1).
         pass_by: Told which place is passed; None = this process is not to die anywhere.
     """
@@ -119,9 +135,15 @@ async def connected(  # noqa: PLR0913  # named, and wired in one place
         jitter=jitter,
         metrics=GateMetrics(stage.registry),
     )
-    sharing = shared_health(gates.adopt, log=stage.log, outbox=stage.outbox)
+    embedded = EmbeddedInputs(
+        cache,
+        times=CacheTimes(configuration),
+        clock=clock,
+        metrics=InputMetrics(stage.registry),
+    )
+    health = shared_health(gates.adopt, log=stage.log, outbox=stage.outbox)
     try:
-        async with sharing as gates.publish:
+        async with health as gates.publish:
             yield Tools(
                 gates=gates,
                 retries=configuration.retries,
@@ -134,16 +156,45 @@ async def connected(  # noqa: PLR0913  # named, and wired in one place
                 log=log,
                 chunks=ChunkHistoryReader(stage.log),
                 on_unknown=policies(configuration.models),
+                embedded=embedded,
+                sharing=Sharing(embedded, SharingMetrics(stage.registry)),
+                marks_prompts=marking(configuration.models),
                 pass_by=pass_by or crash_point,
                 first_chunk=pass_by,
+                review_of=Reviews(
+                    configuration,
+                    calibrations=calibrations_of(configuration),
+                    registry=stage.registry,
+                ).of,
             )
     finally:
+        await embedded.settle()
         await beside.stop()
+
+
+def calibrations_of(configuration: Configuration) -> dict[str, Calibration]:
+    """The calibrations that aliases name, by file; empty name = the shipped one.
+
+    Raises:
+        InvalidConfiguration: A file cannot be read, or is none.
+    """
+    found = {}
+    for name in {"", *(model.cascade.calibration for model in configuration.models.values())}:
+        path = Path(name) if name else _CALIBRATION
+        try:
+            found[name] = calibration_of(path.read_bytes(), known=KNOWN)
+        except (OSError, ValueError) as error:
+            raise InvalidConfiguration(
+                f"{path} is no calibration of the cascade: {error}. "
+                "Make one with `millrace route fit`, or leave `cascade.calibration` out."
+            ) from error
+    return found
 
 
 @asynccontextmanager
 async def _build(stage: StageTools) -> AsyncIterator[Process[RequestBatch | RequestRouted]]:
     environ = process_environment()
+    settings = settings_from_environment(ModelCallerSettings, environ)
     configuration = configuration_from_environment(environ)
     async with AsyncExitStack() as stack:
         services = {}
@@ -159,9 +210,22 @@ async def _build(stage: StageTools) -> AsyncIterator[Process[RequestBatch | Requ
                 others=tuple(others),
                 requests_per_minute=provider.requests_per_minute,
                 tokens_per_minute=provider.tokens_per_minute,
+                isolates_inputs=provider.isolates_inputs_by_index,
+                call_limits=CallLimits(
+                    inputs=provider.inputs_per_call, tokens=provider.tokens_per_call
+                ),
+                takes_cache_control=provider.takes_cache_control,
             )
-        run = uuid.uuid4().hex[:12]
-        tools = await stack.enter_async_context(connected(stage, configuration, services, run=run))
+        redis = await stack.enter_async_context(connected_redis(settings.redis_url))
+        tools = await stack.enter_async_context(
+            connected(
+                stage,
+                configuration,
+                services,
+                run=uuid.uuid4().hex[:12],
+                cache=RedisResponseCache(redis, clock=stage.clock),
+            )
+        )
         yield ModelCallerProcessor(tools).process
 
 

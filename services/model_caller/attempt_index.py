@@ -7,7 +7,7 @@ an attempt counts, but one that ends the request may follow one that does not.
 
 import msgspec
 
-from services.shared.domain.events import AttemptKind, ModelCallAttempt
+from services.shared.domain.events import AttemptKind, AttemptOutcome, ModelCallAttempt
 
 SILENCE_S = 6.0
 """An owner that gave no sign of life for as long is taken for dead."""
@@ -28,12 +28,15 @@ class OpenAttempt(msgspec.Struct, frozen=True, kw_only=True):
         owner: Who makes the call.
         is_finished: Whether the call is over, with no end of the request.
         offset: Where its ``started`` stands in the log; -1 = not known.
+        left: Targets, as ``provider/model``, that answered without ending the request: their
+            answers were not good enough.
     """
 
     attempt: int
     owner: str
     is_finished: bool = False
     offset: int = -1
+    left: tuple[str, ...] = ()
 
 
 class Ended(msgspec.Struct, frozen=True):
@@ -97,7 +100,7 @@ class AttemptIndex:
         if known is None:
             self._remember(request_id, record)
         self._open[request_id] = OpenAttempt(
-            attempt=record.attempt, owner=record.owner, offset=offset
+            attempt=record.attempt, owner=record.owner, offset=offset, left=_left(known)
         )
 
     def _hear_finished(self, record: ModelCallAttempt, offset: int) -> None:
@@ -122,6 +125,7 @@ class AttemptIndex:
                 owner=record.owner if known is None else known.owner,
                 is_finished=True,
                 offset=-1 if known is None else known.offset,
+                left=_left(known, record),
             )
 
     # -- what this process does ------------------------------------------------------------------
@@ -138,15 +142,26 @@ class AttemptIndex:
             due_ms: When the request is worthless, unix ms.
             offset: Where its ``started`` was written; -1 = not yet.
         """
-        if request_id not in self._open:
+        known = self._open.get(request_id)
+        if known is None:
             self._due.setdefault(int(due_ms) // _MINUTE_MS, []).append(request_id)
-        self._open[request_id] = OpenAttempt(attempt=attempt, owner=owner, offset=offset)
+        self._open[request_id] = OpenAttempt(
+            attempt=attempt, owner=owner, offset=offset, left=_left(known)
+        )
 
-    def finish(self, request_id: str, *, attempt: int) -> None:
-        """An attempt is over, the request is not."""
+    def finish(self, request_id: str, *, attempt: int, left: str = "") -> None:
+        """An attempt is over, the request is not.
+
+        Args:
+            request_id: The request.
+            attempt: Number of the attempt.
+            left: Target that answered, not well enough, as ``provider/model``; empty = it failed.
+        """
         known = self._open.get(request_id)
         if known is not None and known.attempt == attempt:
-            self._open[request_id] = msgspec.structs.replace(known, is_finished=True)
+            self._open[request_id] = msgspec.structs.replace(
+                known, is_finished=True, left=(*known.left, left) if left else known.left
+            )
 
     def drop(self, request_id: str) -> None:
         """No call is made for the request now, and none was made before."""
@@ -193,3 +208,11 @@ class AttemptIndex:
     def _remember(self, request_id: str, record: ModelCallAttempt) -> None:
         due_ms = record.deadline_at or record.at + _NO_DEADLINE_MS
         self._due.setdefault(due_ms // _MINUTE_MS, []).append(request_id)
+
+
+def _left(known: OpenAttempt | None, finished: ModelCallAttempt | None = None) -> tuple[str, ...]:
+    """Targets whose answers did not end the request, with that of a call which is finished."""
+    left = () if known is None else known.left
+    if finished is None or finished.outcome != AttemptOutcome.ANSWERED:
+        return left
+    return (*left, f"{finished.provider}/{finished.model}")

@@ -5,7 +5,11 @@ from typing import NamedTuple
 from services.model_caller.calls import Reply
 from services.model_caller.decide import CallFailed
 from services.shared.domain.events import InferenceRequested, ModelCall, Target
-from services.shared.domain.money import cost_nanousd
+from services.shared.domain.money import (
+    Usage,
+    cost_nanousd,
+    saved_by_prompt_cache_nanousd,
+)
 
 
 class CallTimes(NamedTuple):
@@ -37,7 +41,10 @@ def call_record(  # noqa: PLR0913  # named, and all of one call
     """
     accepted_at = request.accepted_at
     result = reply.result
-    usage = reply.billed if isinstance(result, CallFailed) else result[i].usage
+    told = usage = reply.billed
+    if not isinstance(result, CallFailed):
+        told, usage = result[i].usage, result[i].billed or result[i].usage
+    known = Usage(input_tokens=told.input_tokens - usage.input_tokens)
     has_output = times.output_ms >= 0
     return ModelCall(
         attempt=attempt,
@@ -51,4 +58,6 @@ def call_record(  # noqa: PLR0913  # named, and all of one call
         upstream_request_id=reply.upstream_request_id,
         usage=usage,
         cost_nanousd=cost_nanousd(usage, target.price),
+        saved_nanousd=saved_by_prompt_cache_nanousd(usage, target.price)
+        + cost_nanousd(known, target.price),
     )

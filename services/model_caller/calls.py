@@ -4,6 +4,7 @@ import asyncio
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import Protocol
 
 import msgspec
 
@@ -16,9 +17,11 @@ from services.model_caller.answers import (
     error_of,
     whole_answer,
 )
-from services.model_caller.chunks import ChunkStream
+from services.model_caller.completions import MergedPrompts, merged_prompts, split_choices
 from services.model_caller.decide import CallFailed, failure, failure_from_status
-from services.model_caller.embeddings import Merged, merged_call, split_answer
+from services.model_caller.embeddings import Known, Merged, Sent, merged_call, split_answer
+from services.model_caller.held import Withdrawn
+from services.model_caller.packing import CallLimits
 from services.model_caller.rate_headers import asked_pause_ms
 from services.model_caller.sse import EventTooLarge, SseDecoder
 from services.model_caller.stopping import Stop, Stopped
@@ -32,7 +35,9 @@ from services.shared.domain.terminal import Answer
 from services.shared.ports.model_provider import ModelProvider, UpstreamAnswer, UpstreamFailed
 
 CANCELLED = PublicError(code="request_cancelled", message="The request was cancelled.")
-_OUR_OWN_ENDS = frozenset({"deadline_exceeded", CANCELLED.code})
+OUR_OWN_ENDS = frozenset({"deadline_exceeded", CANCELLED.code})
+"""Codes of ends that are not the provider's doing."""
+
 _MAX_MERGED_BYTES = 64 * 1024 * 1024
 _MAX_ERROR_BYTES = 64 * 1024
 _ERROR_FOR_AN_ANSWER = "The provider reported an error instead of an answer."
@@ -48,6 +53,9 @@ class Service(msgspec.Struct, frozen=True):
         others: How to reach its other endpoints.
         requests_per_minute: Calls a minute; 0 = no limit.
         tokens_per_minute: Tokens a minute, input and output; 0 = no limit.
+        isolates_inputs: Whether inputs of different tenants may share a call.
+        call_limits: What it takes in one call.
+        takes_cache_control: Whether it knows ``cache_control`` in prompts.
     """
 
     provider: ModelProvider
@@ -56,6 +64,9 @@ class Service(msgspec.Struct, frozen=True):
     others: tuple[ModelProvider, ...] = ()
     requests_per_minute: int = 0
     tokens_per_minute: int = 0
+    isolates_inputs: bool = False
+    call_limits: CallLimits = CallLimits()
+    takes_cache_control: bool = False
 
     def at(self, endpoint: int) -> "Service":
         """The provider by one of its endpoints; 0 is the first."""
@@ -73,6 +84,10 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         headers: Headers beside those that the provider adds.
         deadline_s: When it must have ended, on the event loop's clock.
         stop: Stops it from outside.
+        body: The body in place of the caller's; empty = the caller's. Not for merged calls.
+        known: For each request, vectors that need not be asked for; empty = none.
+        may_share: Whether it may be made together with others' calls.
+        marks_prompt: Whether what is worth it is marked for the provider's prompt cache.
     """
 
     requests: Sequence[InferenceRequested]
@@ -80,6 +95,28 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str]
     deadline_s: float
     stop: Stop
+    body: bytes = b""
+    known: Sequence[Known] = ()
+    may_share: bool = False
+    marks_prompt: bool = False
+
+
+class Sink(Protocol):
+    """Where a streamed answer goes as it comes.
+
+    Attributes:
+        is_shown: Whether the client sees what comes, so that nothing of it can be taken back.
+    """
+
+    @property
+    def is_shown(self) -> bool:
+        """See above."""
+
+    async def delta(self, fragment: bytes) -> None:
+        """Take a piece of output."""
+
+    async def end(self, *fragments: bytes) -> None:
+        """Take the last pieces."""
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +129,7 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
         status: The provider's HTTP status; 0 = none.
         upstream_request_id: The provider's own id of the call.
         pause_ms: How long it asks for no further call, ms; 0 = not at all.
+        sent: For each request, the embeddings that came for its inputs; empty = none did.
     """
 
     result: Sequence[Answer] | CallFailed
@@ -100,9 +138,10 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     status: int = 0
     upstream_request_id: str = ""
     pause_ms: int = 0
+    sent: Sequence[Mapping[bytes, Sent]] = ()
 
 
-async def ask(service: Service, call: Call, chunks: ChunkStream | None, *, now_ms: float) -> Reply:
+async def ask(service: Service, call: Call, chunks: Sink | None, *, now_ms: float) -> Reply:
     """Make a call.
 
     Args:
@@ -139,15 +178,14 @@ async def ask(service: Service, call: Call, chunks: ChunkStream | None, *, now_m
         status=exchange.status,
         upstream_request_id=exchange.upstream_request_id,
         pause_ms=exchange.pause_ms,
+        sent=exchange.sent,
     )
 
 
 class _Exchange:
     """The state of a call while it runs."""
 
-    def __init__(
-        self, service: Service, call: Call, chunks: ChunkStream | None, now_ms: float
-    ) -> None:
+    def __init__(self, service: Service, call: Call, chunks: Sink | None, now_ms: float) -> None:
         self._service = service
         self._call = call
         self._chunks = chunks
@@ -161,23 +199,25 @@ class _Exchange:
         self.status = 0
         self.upstream_request_id = ""
         self.pause_ms = 0
+        self.sent: Sequence[Mapping[bytes, Sent]] = ()
 
     async def run(self) -> Sequence[Answer] | CallFailed:
         try:
             return await self._call.stop.or_stop(self._run)
         except Stopped:
             return CallFailed(error=CANCELLED, is_retriable=False, is_this_target_only=False)
+        except Withdrawn:
+            return self._withdrawn()
 
     async def _run(self) -> Sequence[Answer] | CallFailed:
         requests = self._call.requests
         operation = Operation(requests[0].operation)
-        merged: Merged | None = None
-        if operation is Operation.EMBEDDINGS:
-            merged = merged_call([request.body for request in requests])
+        merged = _merged(self._call, operation)
         body = upstream_body(
-            merged.body if merged else requests[0].body,
+            merged.body if merged else self._call.body or requests[0].body,
             model=self._call.model,
             stream=self._chunks is not None,
+            marks_prompt=self._call.marks_prompt and self._service.takes_cache_control,
         )
         self._is_sent = True
         timeouts, now_s = self._service.timeouts, self._clock()
@@ -200,12 +240,18 @@ class _Exchange:
                 most = min(_MAX_MERGED_BYTES, MAX_ANSWER_BYTES * len(requests))
                 received = await upstream.read(max_bytes=most)
         self.first_output_s = self._clock()
-        if merged is not None:
-            return split_answer(merged, requests, received)
-        return [whole_answer(requests[0], received)]
+        match merged:
+            case Merged():
+                split = split_answer(merged, requests, received)
+                self.sent = split.sent
+                return split.answers
+            case MergedPrompts():
+                return split_choices(merged, requests, received)
+            case None:
+                return [whole_answer(requests[0], received)]
 
     async def _streamed(
-        self, upstream: UpstreamAnswer, timer: asyncio.Timeout, chunks: ChunkStream
+        self, upstream: UpstreamAnswer, timer: asyncio.Timeout, chunks: Sink
     ) -> Sequence[Answer]:
         if not upstream.headers.get("content-type", "").startswith("text/event-stream"):
             raise Malformed("a stream was asked for, something else came")
@@ -229,7 +275,7 @@ class _Exchange:
         return [whole]
 
     async def _hand_on(
-        self, answer: StreamedAnswer, data: bytes, held: list[bytes], chunks: ChunkStream
+        self, answer: StreamedAnswer, data: bytes, held: list[bytes], chunks: Sink
     ) -> None:
         fragment = answer.take(data)
         if fragment is None:
@@ -279,6 +325,11 @@ class _Exchange:
             public = msgspec.structs.replace(public, message=_ERROR_FOR_AN_ANSWER)
         return msgspec.structs.replace(failed, error=public)
 
+    def _withdrawn(self) -> Sequence[Answer]:
+        """What came of an answer that is not wanted any more: no words, and what they cost."""
+        assert self._answer is not None  # noqa: S101  # a stream's sink withdrew it
+        return [Answer(response=b"", usage=self._answer.usage())]
+
     def billed(self, *, is_stopped: bool) -> Usage:
         """The tokens of a stream that broke off after output, or of a call that was stopped.
 
@@ -293,11 +344,19 @@ class _Exchange:
 
     def marked(self, failed: CallFailed) -> CallFailed:
         """A failure after output is an interrupted stream, and final."""
-        if not self._has_output:
+        if not self._has_output or (self._chunks is not None and not self._chunks.is_shown):
             return failed
         error = failed.error
-        if error.code not in _OUR_OWN_ENDS:
+        if error.code not in OUR_OWN_ENDS:
             error = msgspec.structs.replace(
                 error, code="stream_interrupted", message=f"{error.message} The answer is cut off."
             )
         return msgspec.structs.replace(failed, error=error, has_output=True)
+
+
+def _merged(call: Call, operation: Operation) -> Merged | MergedPrompts | None:
+    """The call of several requests, or one that is written anew; None = one is sent as it is."""
+    bodies = [request.body for request in call.requests]
+    if operation is Operation.EMBEDDINGS:
+        return merged_call(bodies, call.known)
+    return merged_prompts(bodies) if len(bodies) > 1 else None

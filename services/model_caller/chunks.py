@@ -24,7 +24,13 @@ MAX_GATHERED_BYTES = 512 * 1024
 
 
 class ChunkStream:
-    """Numbers, gathers and sends the chunks of one attempt; silent where no client waits."""
+    """Numbers, gathers and sends the chunks of one attempt; silent where no client waits.
+
+    Attributes:
+        is_shown: Whether the client sees what comes; always.
+    """
+
+    is_shown = True
 
     def __init__(  # noqa: PLR0913  # named, and all of one stream
         self,

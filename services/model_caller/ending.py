@@ -59,7 +59,10 @@ async def close_call(tools: Tools, work: OpenRecord[RequestBatch], ending: Endin
     await _finished(tools, work, ending, b"")
     await _cost(tools, work, ending)
     request_id = ending.member.request.request_id
-    tools.journal.index.finish(request_id, attempt=ending.call.attempt)
+    call = ending.call
+    is_answered = ending.outcome is AttemptOutcome.ANSWERED
+    left = f"{call.provider}/{call.model}" if is_answered else ""
+    tools.journal.index.finish(request_id, attempt=call.attempt, left=left)
 
 
 async def end_requests(

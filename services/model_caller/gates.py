@@ -15,6 +15,7 @@ from services.model_caller.calls import Reply, Service
 from services.model_caller.decide import CallFailed
 from services.model_caller.endpoints import Endpoints
 from services.model_caller.gate_metrics import GateMetrics
+from services.model_caller.packing import CallLimits
 from services.model_caller.turnstile import LANES, Line, Turnstile
 from services.model_caller.wishes import Shut, Wish
 from services.shared.domain.events import CircuitState, ProviderHealth, Target
@@ -126,7 +127,8 @@ class Pass(AbstractContextManager["Pass"]):
         used = reply.billed
         tokens = used.input_tokens + used.output_tokens
         if not isinstance(reply.result, CallFailed):
-            tokens = sum(it.usage.input_tokens + it.usage.output_tokens for it in reply.result)
+            billed = [it.billed or it.usage for it in reply.result]
+            tokens = sum(it.input_tokens + it.output_tokens for it in billed)
         provider.buckets.settle(reserved=self._wish.tokens, used=tokens)
         if reply.pause_ms:
             model.not_before_ms = max(model.not_before_ms, now_ms + reply.pause_ms)
@@ -217,6 +219,11 @@ class Gates:
             if not isinstance(entry, Pass):  # shut, or cancelled while it waited
                 provider.buckets.cancel(wish.tokens)
         return entry
+
+    def call_limits(self, target: Target) -> CallLimits:
+        """What a target takes in one call."""
+        provider = self._providers.get(target.provider)
+        return CallLimits() if provider is None else provider.service.call_limits
 
     def adopt(self, health: ProviderHealth) -> None:
         """Take over what a process has published of a circuit."""

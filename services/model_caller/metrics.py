@@ -24,6 +24,13 @@ class CallMetrics:
             (*labels, "code"),
             registry=registry,
         )
+        self._saved = Counter(
+            "millrace_model_calls_saved_nanousd",
+            "What calls would have cost more without the provider's prompt cache and without"
+            " known vectors, nano-USD.",
+            labels,
+            registry=registry,
+        )
         self.duration: Histogram = latency_histogram(
             "gen_ai_client_operation_duration_seconds", "Duration of calls.", labels, registry
         )
@@ -33,6 +40,11 @@ class CallMetrics:
             labels,
             registry,
         )
+
+    def saved(self, target: Target, nanousd: int) -> None:
+        """A request cost so much less."""
+        if nanousd:
+            self._saved.labels(target.provider, target.model).inc(nanousd)
 
     def note(self, target: Target, reply: Reply, *, duration_s: float, output_s: float) -> None:
         """Count a call; ``output_s`` is negative when no output came."""

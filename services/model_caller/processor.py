@@ -7,11 +7,13 @@ from functools import partial
 from typing import Any
 
 from services.model_caller.calls import CANCELLED
-from services.model_caller.embeddings import merge_key
+from services.model_caller.embedding_serving import EmbeddingServing
 from services.model_caller.ending import end_uncalled, journey_of_member
+from services.model_caller.packing import first_fit
 from services.model_caller.put_off_record import as_batch
 from services.model_caller.resuming import LookUps, Resuming
 from services.model_caller.serving import Serving
+from services.model_caller.shared_inputs import load_of, shape_of
 from services.model_caller.together import acknowledged, run_all
 from services.model_caller.tools import Tools
 from services.shared.domain.errors import MustStop, PoisonRecord
@@ -91,7 +93,20 @@ class ModelCallerProcessor:
             else:
                 fresh.append(member)
         if fresh:
-            yield Serving(self._tools, work, fresh).begin().run
+            yield from self._servings(work, fresh)
+
+    def _servings(
+        self, work: OpenRecord[RequestBatch], fresh: Sequence[RequestRouted]
+    ) -> Iterator[_Run]:
+        """Have requests served that may share a call, as many at once as a call may hold."""
+        limits = self._tools.gates.call_limits(fresh[0].route.targets[0])
+        loads = (load_of(member.request) for member in fresh)
+        for positions in first_fit(loads, limits) if len(fresh) > 1 else [[0]]:
+            members = [fresh[i] for i in positions]
+            if any(self._tools.embedded.serves(member.request) for member in members):
+                yield EmbeddingServing(self._tools, work, members).begin().run
+            else:
+                yield Serving(self._tools, work, members).begin().run
 
     async def _expire(self, work: OpenRecord[RequestBatch], member: RequestRouted) -> None:
         """End a request that comes too late."""
@@ -118,7 +133,11 @@ def _groups(batch: RequestBatch) -> list[list[RequestRouted]]:
     if not batch.merge:
         return [[member] for member in batch.members]
     groups: dict[tuple[bytes, tuple[Target, ...]], list[RequestRouted]] = {}
+    alone = []
     for member in batch.members:
-        kind = (merge_key(member.request.body), member.route.targets)
-        groups.setdefault(kind, []).append(member)
-    return list(groups.values())
+        shape = shape_of(member.request)
+        if shape is None:
+            alone.append([member])
+        else:
+            groups.setdefault((shape, member.route.targets), []).append(member)
+    return [*groups.values(), *alone]

@@ -6,6 +6,7 @@ from services.shared.domain.emit import Emit
 from services.shared.domain.events import (
     AttemptKind,
     AttemptOutcome,
+    FeedbackGiven,
     InferenceRequested,
     ModelCall,
     ModelCallAttempt,
@@ -104,16 +105,30 @@ def usage_row(
 ) -> Emit:
     """The row of the ledger for a call."""
     row = msgspec.structs.replace(
-        row_of(request, kind, about=str(call.attempt), at_ms=now_ms),
+        row_of(request, kind, attempt=call.attempt, at_ms=now_ms),
         attempt=call.attempt,
         provider=call.provider,
         provider_model=call.model,
         error_code=call.error_code,
         usage=call.usage,
         cost_nanousd=call.cost_nanousd,
+        saved_nanousd=call.saved_nanousd,
         price_version=price_version,
     )
     return Emit(topic=Topic.USAGE_LEDGER, key=request.tenant, event=row)
+
+
+def escalation(request: InferenceRequested, *, attempt: int, score: float, now_ms: float) -> Emit:
+    """Says what an answer was worth that was not handed on."""
+    given = FeedbackGiven(
+        feedback_id=f"{request.request_id}-{attempt}-escalation",
+        request_id=request.request_id,
+        tenant=request.tenant,
+        source="escalation",
+        score=score,
+        at=int(now_ms),
+    )
+    return Emit(topic=Topic.FEEDBACK, key=request.tenant, event=given)
 
 
 def _of_request(record: ModelCallAttempt) -> Emit:

@@ -20,7 +20,7 @@ import msgspec
 from services.model_caller.attempt_index import Ended, OpenAttempt
 from services.shared.domain.configuration import Model, OnUnknown
 from services.shared.domain.errors import ERRORS, PublicError
-from services.shared.domain.events import ChunkKind, ResultChunk
+from services.shared.domain.events import ChunkKind, ResultChunk, Target
 from services.shared.domain.name_patterns import NamePatterns
 
 VANISHED = PublicError(
@@ -102,6 +102,19 @@ def on_delivery(
             return Serve(attempt)
         case OpenAttempt():
             return Settle(known)
+
+
+def targets_to_ask(
+    targets: Sequence[Target], known: OpenAttempt | Ended | None
+) -> tuple[list[Target], bool]:
+    """The targets that are still to be asked, at least the last; whether some are left out.
+
+    Those up to one whose answer was not good enough are not asked again.
+    """
+    left = known.left if isinstance(known, OpenAttempt) else ()
+    asked = [i for i, target in enumerate(targets) if f"{target.provider}/{target.model}" in left]
+    first = min(asked[-1] + 1, len(targets) - 1) if asked else 0
+    return list(targets[first:]), bool(asked)
 
 
 class CallAgain(msgspec.Struct, frozen=True):

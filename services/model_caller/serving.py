@@ -6,7 +6,7 @@ from functools import partial
 
 from services.model_caller.call_headers import call_headers
 from services.model_caller.call_record import CallTimes, call_record
-from services.model_caller.calls import CANCELLED, Call, Reply, ask
+from services.model_caller.calls import CANCELLED, OUR_OWN_ENDS, Call, Reply
 from services.model_caller.chunks import ChunkStream
 from services.model_caller.decide import (
     CallFailed,
@@ -15,6 +15,7 @@ from services.model_caller.decide import (
     is_of_one_member,
     next_step,
 )
+from services.model_caller.embedded_inputs import NO_INPUTS, KnownInputs
 from services.model_caller.ending import (
     Ending,
     close_call,
@@ -24,7 +25,11 @@ from services.model_caller.ending import (
     outcome_of,
 )
 from services.model_caller.gates import Pass
+from services.model_caller.held import Held, pour
 from services.model_caller.put_off import final_error, next_turn, shut_error
+from services.model_caller.records import escalation
+from services.model_caller.redelivery import targets_to_ask
+from services.model_caller.review import AskAgain, AskNext, HandOn, Refuse, not_stored
 from services.model_caller.stopping import Stop, Stopped
 from services.model_caller.together import acknowledged, run_all
 from services.model_caller.tools import Tools
@@ -58,13 +63,16 @@ _NEVER = 1 << 53
 class Serving:
     """The calls for one request, or for several that share a merged call."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # named, and all of one serving
         self,
         tools: Tools,
         work: OpenRecord[RequestBatch],
         members: Sequence[RequestRouted],
         history: Sequence[Sequence[ModelCall]] = (),
         attempts: Sequence[int] = (),
+        *,
+        known: KnownInputs = NO_INPUTS,
+        is_part: bool = False,
     ) -> None:
         """Prepare.
 
@@ -74,7 +82,12 @@ class Serving:
             members: The requests; their targets are the same.
             history: Calls made for each of them before, as far as they are known.
             attempts: Number of calls made for each of them before.
+            known: What was found of their inputs, where they are embeddings requests.
+            is_part: Whether they were part of more whose call failed for one of them: then their
+                calls are not shared with others.
         """
+        self._known = known
+        self._is_part = is_part
         self._tools = tools
         self._work = work
         self._members = members
@@ -82,9 +95,11 @@ class Serving:
         self._request = members[0].request
         self._calls = [list(calls) for calls in history] or [[] for _ in members]
         self._attempts = list(attempts) or [0] * len(members)
-        self._chunks: ChunkStream | None = None
+        self._chunks: ChunkStream | Held | None = None
+        self._review = tools.review_of(members)
         self._stop = Stop()
         self._cancelled: set[int] = set()
+        self._is_doubtful = False
         self._is_starting = False
 
     def begin(self) -> "Serving":
@@ -116,7 +131,7 @@ class Serving:
             self._stop.ask()
 
     async def _until_end(self) -> None:
-        targets = list(self._members[0].route.targets)
+        targets = self._targets_to_ask()
         made = 0
         last: CallFailed | None = None
         while True:
@@ -134,21 +149,25 @@ class Serving:
                 self._tools.budget.first_call()
             made += 1
             with entry:
-                reply = entry.learn(await self._attempt(entry, target))
+                reply = entry.learn(
+                    await self._attempt(entry, target, targets_left=len(targets) - 1)
+                )
             self._tools.pass_by("after_call")
             if not isinstance(reply.result, CallFailed):
-                await self._complete(target, reply.result)
-                return
-            if len(self._members) > 1 and is_of_one_member(reply.result):
-                await self._close_calls(target)
-                await self._split()
-                return
+                if await self._is_settled_by(reply.result, targets):
+                    return
+                made -= 1  # it did not fail: the next target has all its attempts
+                continue
             last = reply.result
             if not await self._goes_on(last, made, targets):
                 return
 
     async def _goes_on(self, failed: CallFailed, made: int, targets: list[Target]) -> bool:
-        """Follow a failed call: wait, leave its target, or end the requests."""
+        """Follow a failed call: wait, leave its target, split, or end the requests."""
+        if len(self._members) > 1 and is_of_one_member(failed):
+            await self._close_calls(targets[0])
+            await self._split()
+            return False
         step = next_step(
             failed,
             policy=self._tools.retries,
@@ -167,6 +186,56 @@ class Serving:
             return await self._pause(step)
         targets.pop(0)
         return True
+
+    def _targets_to_ask(self) -> list[Target]:
+        known = self._tools.journal.find(self._request.request_id)
+        targets, is_escalated = targets_to_ask(self._members[0].route.targets, known)
+        if is_escalated and self._review is not None:
+            self._review.resumed()
+        return targets
+
+    async def _is_settled_by(self, answers: Sequence[Answer], targets: list[Target]) -> bool:
+        """Hand answers on; False when a review sends the request on to another call."""
+        review, target = self._review, targets[0]
+        if review is None or len(answers) > 1:
+            await self._complete(target, answers)
+            return True
+        step = review.settle(answers[0], target, targets_left=len(targets) - 1)
+        self._calls[0][-1] = review.noted(self._calls[0][-1])
+        match step:
+            case HandOn():
+                await self._hand_on(step)
+                return True
+            case Refuse(error=error):
+                await self._fail(target, error, has_output=False)
+                return True
+            case AskNext(score=score):
+                attempt, now_ms = self._attempts[0], self._tools.clock.now_ms()
+                given = escalation(self._request, attempt=attempt, score=score, now_ms=now_ms)
+                await self._work.emit(given)
+                targets.pop(0)
+            case AskAgain():
+                pass
+        await self._close_calls(target, outcome=AttemptOutcome.ANSWERED)
+        return False
+
+    async def _hand_on(
+        self, given: HandOn, *, outcome: AttemptOutcome = AttemptOutcome.ANSWERED
+    ) -> None:
+        """Hand on what was held back of an answer; then complete the request."""
+        if given.fragments:
+            stream = self._chunk_stream(self._members[0], given.target, self._attempts[0])
+            await pour(given.fragments, stream)
+            await stream.end()
+            self._chunks = stream
+        self._is_doubtful = given.is_doubtful
+        await self._complete(given.target, [given.answer], outcome=outcome)
+
+    def _kept(self, error: PublicError) -> HandOn | None:
+        """A doubtful answer that is better than this error; None = there is none."""
+        if self._review is None or error.code in OUR_OWN_ENDS:
+            return None
+        return self._review.keep()
 
     async def _pause(self, step: Retry) -> bool:
         """Wait before a repetition; False when the requests were cancelled meanwhile."""
@@ -190,7 +259,10 @@ class Serving:
             shut, last, has_calls=self._attempts[0] > 0, remaining_ms=self._remaining_ms()
         )
         if error is not None:
-            await self._end_uncalled(error)
+            if (kept := self._kept(error)) is not None:
+                await self._hand_on(kept, outcome=AttemptOutcome.FAILED)
+            else:
+                await self._end_uncalled(error)
             return
         now_ms = self._tools.clock.now_ms()
         for i, member in enumerate(self._members):
@@ -226,11 +298,13 @@ class Serving:
                 self._members[half],
                 self._calls[half],
                 self._attempts[half],
+                known=self._known,
+                is_part=True,
             ).run()
             for half in halves
         )
 
-    async def _attempt(self, entry: Pass, target: Target) -> Reply:
+    async def _attempt(self, entry: Pass, target: Target, *, targets_left: int) -> Reply:
         self._attempts = [attempt + 1 for attempt in self._attempts]
         await self._tools.journal.start(
             self._work, self._requests, self._attempts, target, is_first=self._is_starting
@@ -245,22 +319,36 @@ class Serving:
             reply = Reply(result=CallFailed(error=unknown, is_retriable=False))
         else:
             attempt = self._attempts[0]
-            self._chunks = self._stream_to_client(target, attempt)
+            self._chunks = self._stream_to_client(target, attempt, targets_left=targets_left)
+            body = self._review.body if self._review is not None else b""
             call = Call(
                 requests=self._requests,
                 model=target.model,
                 headers=call_headers(self._request, service=SERVICE, attempt=attempt),
                 deadline_s=self._deadline_s(),
                 stop=self._stop,
+                body=body,
+                known=[self._known.of(request, target) for request in self._requests],
+                may_share=self._work.event.merge and not self._is_part and not body,
+                marks_prompt=self._tools.marks_prompts(self._request.model),
             )
-            reply = await ask(entry.service, call, self._chunks, now_ms=started_ms)
+            reply = await self._tools.sharing.ask(
+                entry.service, call, self._chunks, provider=target.provider, now_ms=started_ms
+            )
         self._note(target, reply, started_ms)
         return reply
 
-    def _stream_to_client(self, target: Target, attempt: int) -> ChunkStream | None:
+    def _stream_to_client(
+        self, target: Target, attempt: int, *, targets_left: int
+    ) -> ChunkStream | Held | None:
         if not self._request.stream or self._request.operation == Operation.EMBEDDINGS:
             return None
-        return self._chunk_stream(self._members[0], target, attempt)
+        open_stream = partial(self._chunk_stream, self._members[0], target, attempt)
+        if self._review is not None:
+            held = self._review.hold(target, targets_left=targets_left, open_stream=open_stream)
+            if held is not None:
+                return held
+        return open_stream()
 
     def _chunk_stream(self, member: RequestRouted, target: Target, attempt: int) -> ChunkStream:
         return ChunkStream(
@@ -269,8 +357,10 @@ class Serving:
             attempt=attempt,
             headers={
                 **cache_headers(member.cache),
+                **self._known.headers(member.request, target),
                 **route_headers(member.route, target),
                 "x-millrace-attempts": str(attempt),
+                **(self._review.headers if self._review is not None else {}),
             },
             gather_s=_GATHER_S[self._tools.metrics.in_flight > _MANY_CALLS],
             send=self._work.emit,
@@ -300,21 +390,30 @@ class Serving:
         for i, request in enumerate(self._requests):
             call = call_record(request, target, reply, i, times=times, attempt=self._attempts[i])
             self._calls[i].append(call)
+            self._tools.metrics.saved(target, call.saved_nanousd)
 
-    async def _close_calls(self, target: Target) -> None:
-        """The calls failed; what became of the requests is still open."""
+    async def _close_calls(
+        self, target: Target, *, outcome: AttemptOutcome = AttemptOutcome.FAILED
+    ) -> None:
+        """The calls are over; what becomes of the requests is still open."""
         for member, calls in zip(self._members, self._calls, strict=True):
             ending = Ending(
                 member=member,
                 call=calls[-1],
-                outcome=AttemptOutcome.FAILED,
+                outcome=outcome,
                 price_version=target.price.version,
             )
             await close_call(self._tools, self._work, ending)
 
-    async def _complete(self, target: Target, answers: Sequence[Answer]) -> None:
+    async def _complete(
+        self,
+        target: Target,
+        answers: Sequence[Answer],
+        *,
+        outcome: AttemptOutcome = AttemptOutcome.ANSWERED,
+    ) -> None:
         gone = self._cancelled if len(self._members) > 1 else set()
-        streams = []
+        streams: list[ChunkStream | Held] = []
         for i, (member, answer) in enumerate(zip(self._members, answers, strict=True)):
             stream = self._chunks
             if stream is None:
@@ -325,10 +424,15 @@ class Serving:
             self._failed(i, CANCELLED) if i in gone else self._completed(i, answer)
             for i, answer in enumerate(answers)
         ]
-        await self._end(target, streams, terminals, outcome=AttemptOutcome.ANSWERED)
+        await self._end(target, streams, terminals, outcome=outcome)
 
     async def _fail(self, target: Target, error: PublicError, *, has_output: bool) -> None:
-        streams, terminals = [], []
+        kept = None if has_output else self._kept(error)
+        if kept is not None:
+            await self._hand_on(kept, outcome=AttemptOutcome.FAILED)
+            return
+        streams: list[ChunkStream | Held] = []
+        terminals = []
         for i, member in enumerate(self._members):
             own = CANCELLED if i in self._cancelled else error
             stream = self._chunks
@@ -342,7 +446,7 @@ class Serving:
     async def _end(
         self,
         target: Target,
-        streams: Sequence[ChunkStream],
+        streams: Sequence[ChunkStream | Held],
         terminals: Sequence[InferenceFinished],
         *,
         outcome: AttemptOutcome,
@@ -371,7 +475,8 @@ class Serving:
 
     def _completed(self, i: int, answer: Answer) -> InferenceFinished:
         now_ms = self._tools.clock.now_ms()
-        return completed(self._requests[i], answer, now_ms=now_ms, journey=self._journey(i))
+        terminal = completed(self._requests[i], answer, now_ms=now_ms, journey=self._journey(i))
+        return not_stored(terminal) if self._is_doubtful else terminal
 
     def _failed(self, i: int, error: PublicError) -> InferenceFinished:
         return failed(

@@ -7,9 +7,12 @@ import msgspec
 from services.model_caller.cancels import Cancels
 from services.model_caller.chunks import Pass
 from services.model_caller.decide import RetryBudget
+from services.model_caller.embedded_inputs import EmbeddedInputs
 from services.model_caller.gates import Gates
 from services.model_caller.journal import Journal
 from services.model_caller.metrics import CallMetrics
+from services.model_caller.reviews import ReviewOf, no_review
+from services.model_caller.sharing import Sharing
 from services.shared.domain.configuration import OnUnknown, Retries
 from services.shared.ports.attempts import AttemptLog, ChunkHistory
 from services.shared.ports.clock import Clock
@@ -31,7 +34,11 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
         chunks: Chunks of vanished calls.
         on_unknown: What a model's alias says of calls whose end nobody knows.
         pass_by: Told which place is passed, for processes that are to die somewhere.
+        embedded: Vectors of inputs that were embedded before.
+        sharing: Makes calls, several as one where that is possible.
+        marks_prompts: Whether an alias has its prompts marked for the provider's prompt cache.
         first_chunk: Told when a first chunk is durable; None = that is not waited for.
+        review_of: What is done to requests and their answers.
     """
 
     gates: Gates
@@ -46,4 +53,8 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
     chunks: ChunkHistory
     on_unknown: Callable[[str], OnUnknown]
     pass_by: Pass
+    embedded: EmbeddedInputs
+    sharing: Sharing
+    marks_prompts: Callable[[str], bool]
     first_chunk: Pass | None = None
+    review_of: ReviewOf = no_review

@@ -7,9 +7,18 @@ from services.model_caller.deltas import text_bytes
 from services.shared.domain.events import InferenceRequested, Operation
 from services.shared.domain.money import Usage
 
-_BYTES_A_TOKEN = 4
+BYTES_A_TOKEN = 4
 _MAX_TOKENS = 1_000_000_000
 _USUAL_OUTPUT_TOKENS = 256
+
+_DETAILS = "prompt_tokens_details"
+_CACHED = ((_DETAILS, "cached_tokens"), ("", "cache_read_input_tokens"))
+_WRITTEN = (
+    (_DETAILS, "cache_write_tokens"),
+    (_DETAILS, "cache_creation_tokens"),
+    ("", "cache_creation_input_tokens"),
+)
+"""Where providers and gateways before them say what the prompt cache did, the usual first."""
 
 
 def reported_usage(reported: Any, *, has_output: bool) -> Usage | None:
@@ -25,12 +34,12 @@ def reported_usage(reported: Any, *, has_output: bool) -> Usage | None:
     output_tokens = _count(reported.get("completion_tokens", None if has_output else 0))
     if input_tokens is None or output_tokens is None:
         return None
+    cached = min(input_tokens, _first(reported, _CACHED))
     return Usage(
         input_tokens=input_tokens,
         output_tokens=output_tokens,
-        cached_input_tokens=min(
-            input_tokens, _detail(reported, "prompt_tokens_details", "cached_tokens")
-        ),
+        cached_input_tokens=cached,
+        cache_write_input_tokens=min(input_tokens - cached, _first(reported, _WRITTEN)),
         reasoning_output_tokens=min(
             output_tokens, _detail(reported, "completion_tokens_details", "reasoning_tokens")
         ),
@@ -52,7 +61,7 @@ def usage_of(request: InferenceRequested, reported: Any, choices: Callable[[], A
         return usage
     estimate = Usage(
         input_tokens=request.estimated_input_tokens,
-        output_tokens=-(-text_bytes(choices()) // _BYTES_A_TOKEN),
+        output_tokens=-(-text_bytes(choices()) // BYTES_A_TOKEN),
         is_estimated=True,
     )
     is_possible = usage is not None and (
@@ -84,6 +93,15 @@ def usage_document(usage: Usage) -> dict[str, int]:
 
 def _count(value: Any) -> int | None:
     return value if type(value) is int and 0 <= value <= _MAX_TOKENS else None
+
+
+def _first(usage: dict[str, Any], places: tuple[tuple[str, str], ...]) -> int:
+    """The first count of several places that is not 0."""
+    for group, name in places:
+        count = _detail(usage, group, name) if group else _count(usage.get(name))
+        if count:
+            return count
+    return 0
 
 
 def _detail(usage: dict[str, Any], group: str, name: str) -> int:

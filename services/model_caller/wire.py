@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from services.model_caller.prompt_marks import mark_prompt
 from services.shared.domain.events import Operation
 
 PATHS = {
@@ -17,7 +18,7 @@ _OWN_FIELDS = ("cache",)
 _AS_THEY_ARE = dict[str, msgspec.Raw]
 
 
-def upstream_body(body: bytes, *, model: str, stream: bool) -> bytes:
+def upstream_body(body: bytes, *, model: str, stream: bool, marks_prompt: bool = False) -> bytes:
     """The caller's body as the provider gets it.
 
     The model is the provider's own name for it, fields that are ours are left out, and a stream
@@ -27,10 +28,13 @@ def upstream_body(body: bytes, *, model: str, stream: bool) -> bytes:
         body: The caller's body, already admitted.
         model: The provider's name of the model.
         stream: Whether the answer is streamed.
+        marks_prompt: Whether what is worth it is marked for the provider's prompt cache.
     """
     fields = msgspec.json.decode(body, type=_AS_THEY_ARE)
     for own in _OWN_FIELDS:
         fields.pop(own, None)
+    if marks_prompt:
+        mark_prompt(fields)
     fields["model"] = msgspec.Raw(msgspec.json.encode(model))
     if stream:
         options: Any = msgspec.json.decode(fields.get("stream_options", b"null")) or {}

@@ -163,6 +163,12 @@ class Bench:
     def run(self, scenario: str, target: Target, plan: Plan, *, with_hops: bool = False) -> Run:
         """Warm up, run a plan, and wait until all services are done."""
         self.warm_up(target, plan)
+        return self.run_warm(scenario, target, plan, with_hops=with_hops)
+
+    def run_warm(
+        self, scenario: str, target: Target, plan: Plan, *, with_hops: bool = False
+    ) -> Run:
+        """The same of what is warm already."""
         run = self._measure(scenario, target, plan)
         self.runs.append(run)
         if with_hops and self.stack.bootstrap:

@@ -14,10 +14,12 @@ from tests.load.figures import Limit, at_least, at_most
 from tests.load.plan import ClosedLoop, OpenLoop, Operation, Plan
 from tests.load.processes import CpuMeter, memory, of_the_stack
 from tests.load.stack import StackFailed, describe, start, stop
+from tests.load.upstream import embeddings_calls
 
 _HELD_STREAMS = 500
 _HELD_S = 5.0
 _DISTINCT_HITS = 200
+_EMBEDDERS = (1, 10, 64, 256)
 _MB = 1_000_000
 _OPEN_LOOP_RUNS = 3.0  # a p99 wants more requests than 50/s bring in one run's time
 _PROMPT_START_S = 0.1
@@ -146,6 +148,36 @@ def _embeddings(bench: Bench, name: str) -> None:
     _cpu(bench, name, run)
 
 
+def _embeddings_in_flight(bench: Bench, name: str) -> None:
+    """The same at several numbers of clients: requests, upstream calls, and the time of one."""
+    for in_flight in _EMBEDDERS:
+        plan = Plan(
+            operation=Operation.EMBEDDINGS,
+            model="sim-embed-serial",
+            arrivals=ClosedLoop(in_flight),
+            duration_s=bench.pace.run_s,
+        )
+        scenario = f"{name}-{in_flight}"
+        direct = None
+        if bench.stack.direct is not None:
+            direct = bench.run(scenario, bench.stack.direct, plan)
+        bench.warm_up(bench.stack.millrace, plan)
+        before = _upstream_calls(bench)
+        run = bench.run_warm(scenario, bench.stack.millrace, plan)
+        _rates(bench, scenario, run, direct)
+        if before is not None:
+            calls = (_upstream_calls(bench) or 0) - before
+            share = run.outcome.answered / max(1, calls)
+            bench.figure(scenario, "upstream calls", calls)
+            bench.figure(scenario, "requests an upstream call", share, direct=1.0)
+        _latencies(bench, scenario, run, direct)
+        _cpu(bench, scenario, run)
+
+
+def _upstream_calls(bench: Bench) -> int | None:
+    return None if bench.stack.direct is None else embeddings_calls(bench.stack.direct)
+
+
 def _idle(bench: Bench, name: str) -> None:
     """What the stack costs while nobody asks anything."""
     data = bench.stack.data
@@ -259,6 +291,7 @@ SCENARIOS = (
     Scenario(name="streams-50-tokens", measure=_short_streams),
     Scenario(name="exact-hits", measure=_exact_hits),
     Scenario(name="embeddings", measure=_embeddings),
+    Scenario(name="embeddings-in-flight", measure=_embeddings_in_flight),
     Scenario(name="memory-after", measure=_memory_after, needs=Needs.PROCESSES),
     Scenario(name="second-start", measure=_second_start, needs=Needs.OWNERSHIP),
 )

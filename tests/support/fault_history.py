@@ -90,10 +90,9 @@ def terminal(request_id: str, *, outcome: str = "completed", cache: str = "miss"
 
 def row(request_id: str, *, kind: str = "attempt", **fields: Any) -> dict[str, Any]:
     """A row of the ledger."""
-    suffix = kind if kind in {"hit", "join"} else "1"
     paid = kind in {"attempt", "unknown"}
     return {
-        "row_id": f"{request_id}-{suffix}", "kind": kind, "request_id": request_id,
+        "row_id": f"{request_id}-{int(paid)}", "kind": kind, "request_id": request_id,
         "attempt": int(paid), "usage": usage(), "cost_nanousd": 7 if paid else 0,
         "error_code": "", **fields,
     }  # fmt: skip

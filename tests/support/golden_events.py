@@ -286,11 +286,20 @@ NEAR = CacheEvidence(
 RISKY = msgspec.structs.replace(
     CHAT, cache_policy=CachePolicy(no_semantic=True, min_similarity=0.97)
 )
-SHADOW = CacheEvidence(outcome="bypass", shadow_of=ID, candidate_id=OTHER_ID, score=0.875)
+SHADOW = CacheEvidence(
+    outcome="bypass",
+    shadow_of=ID,
+    candidate_id=OTHER_ID,
+    candidate_fingerprint="f0" * 32,
+    score=0.875,
+    shadow_weight=10.0,
+)
 CASCADED = msgspec.structs.replace(
     ROUTE, score=0.625, tier="easy", is_cascade=True, conversation="0c" * 8
 )
 CASCADED_REQUEST = msgspec.structs.replace(ROUTED, cache=SHADOW, route=CASCADED)
+
+PROMPT_CACHED = msgspec.structs.replace(USAGE, cache_write_input_tokens=7)
 
 GOLDEN: dict[str, Event] = {
     "inference_requested.v2.no-semantic": RISKY,
@@ -324,7 +333,7 @@ GOLDEN: dict[str, Event] = {
             msgspec.structs.replace(
                 CALLS[0], error_code="", confidence=0.25, verdict="asks back; escalated"
             ),
-            CALLS[1],
+            msgspec.structs.replace(CALLS[1], saved_nanousd=88_000),
         ),
     ),
     "inference_finished.v2.semantic-hit": msgspec.structs.replace(HIT, cache=NEAR),
@@ -352,6 +361,7 @@ GOLDEN: dict[str, Event] = {
         was_served=False,
         weight=1.0,
         at=T0 + 991,
+        without_candidate=3,
     ),
     "candidate_judged.v1.asked-again": CandidateJudged(
         request_id=f"{ID}-shadow",
@@ -424,6 +434,23 @@ GOLDEN: dict[str, Event] = {
     "inference_finished.v1.answered": COMPLETED,
     "inference_finished.v1.refused": FAILED,
     "inference_finished.v1.hit": HIT,
+    "cache_entry.v2.written-to-the-prompt-cache": CacheEntry(
+        fingerprint=HASH,
+        tenant="acme",
+        request_id=ID,
+        operation="chat",
+        response=ANSWER,
+        usage=PROMPT_CACHED,
+        stored_at=T0 + 991,
+    ),
+    "cache_entry.v2.embeddings": CacheEntry(
+        fingerprint="60" * 32,
+        tenant="acme",
+        request_id="req_019e6f6e5c017d0aa0b1c2d3e4f50617ff",
+        operation="embeddings",
+        response=b'{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.5]}]}',
+        finish_reason="",
+    ),
     "cache_entry.v1.chat": CacheEntry(
         fingerprint=HASH,
         tenant="acme",
@@ -523,6 +550,33 @@ GOLDEN: dict[str, Event] = {
     "model_call_attempt.v1.alive": ModelCallAttempt(
         kind="alive", owner="model-caller-0.5f5f5f5f5f5f", at=T0 + 2_000
     ),
+    "usage_recorded.v2.prompt-cache": UsageRecorded(
+        row_id=f"{ID}-1",
+        kind="attempt",
+        tenant="acme",
+        operation="chat",
+        model="assistant",
+        request_id=ID,
+        attempt=1,
+        provider="simulator",
+        provider_model="sim-chat",
+        at=T0 + 1_912,
+        usage=PROMPT_CACHED,
+        cost_nanousd=154_200,
+        saved_nanousd=88_000,
+        price_version="genai-prices 0.2",
+    ),
+    "usage_recorded.v2.hit": UsageRecorded(
+        row_id=f"{OTHER_ID}-hit",
+        kind="hit",
+        tenant="kafka",
+        operation="embeddings",
+        model="millrace-embed",
+        request_id=OTHER_ID,
+        at=T0 + 2_500,
+        usage=Usage(input_tokens=12),
+        saved_nanousd=1_200,
+    ),
     "usage_recorded.v1.attempt": UsageRecorded(
         row_id=f"{ID}-1",
         kind="attempt",
@@ -544,7 +598,7 @@ GOLDEN: dict[str, Event] = {
         price_version="genai-prices 0.2",
     ),
     "usage_recorded.v1.hit": UsageRecorded(
-        row_id=f"{OTHER_ID}-hit",
+        row_id=f"{OTHER_ID}-0",
         kind="hit",
         tenant="kafka",
         operation="text_completion",

@@ -139,6 +139,7 @@ class MemoryGroup:
             everything = [p for topic in sorted(topics) for p in self._cluster.partitions_of(topic)]
             for i, member in enumerate(members):
                 member.assignment = frozenset(everything[i :: len(members)])
+                member.heard_at_s = self._now_s()
             await asyncio.gather(*(m.consumer.be_assigned(m.assignment) for m in members))
         self._cluster.wake()
 
@@ -155,8 +156,15 @@ class MemoryGroup:
         while self._members:
             await asyncio.sleep(timeout_s / 20)
             if not self._answers():
+                self.renew_sessions()  # whoever did not listen has heard nobody out
                 continue
-            silent = [m for m in self._members.values() if self._now_s() - m.heard_at_s > timeout_s]
+            # Whoever joins waits for the rebalance and is heard when he has his partitions.
+            silent = [
+                m
+                for m in self._members.values()
+                if self._now_s() - m.heard_at_s > timeout_s
+                and (m.consumer.is_dead or not self._lock.locked())
+            ]
             for member in silent:
                 self._lose(member.member_id)
         self._watch = None

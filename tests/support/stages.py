@@ -17,10 +17,8 @@ import msgspec
 
 from services.batcher.processor import CONSUMES as ROUTED
 from services.batcher.processor import BatcherProcessor, BatchMetrics
-from services.cache_lookup.joining import Joining
+from services.cache_lookup.__main__ import looking_up
 from services.cache_lookup.processor import CONSUMES as REQUESTED
-from services.cache_lookup.processor import CacheLookupProcessor, LookupMetrics
-from services.cache_lookup.producers import readmission
 from services.cache_writer.processor import CONSUMES as FINISHED
 from services.cache_writer.processor import CacheWriterProcessor, WriterMetrics
 from services.model_caller.__main__ import connected
@@ -28,6 +26,7 @@ from services.model_caller.calls import Service
 from services.model_caller.processor import ModelCallerProcessor
 from services.router.processor import CONSUMES as MISSED
 from services.router.processor import RouterMetrics, RouterProcessor
+from services.shared.adapters.numpy_semantic_index import NumpySemanticIndex
 from services.shared.codec.headers import RETRY, SIGNATURE, signature
 from services.shared.codec.records import encode_record
 from services.shared.domain.cache_times import CacheTimes
@@ -47,9 +46,9 @@ from services.shared.domain.routing.observed import PROMPT_CACHE_IDLE_MS, Observ
 from services.shared.domain.routing.routing_table import RoutingTable
 from services.shared.domain.spans import Span
 from services.shared.domain.topics import BATCH_TOPICS, REQUEST_TOPICS, RETRY_TOPICS
+from services.shared.ports.encoder import Encoder
 from services.shared.stream.loop import Process
 from services.shared.stream.observing import observing
-from services.shared.stream.result_follower import following
 from services.shared.stream.shapes import each, polled, timed
 from services.shared.stream.stage import Stage, Tools
 from services.trace_exporter.processor import CONSUMES as ENDED
@@ -118,6 +117,7 @@ class Stages:
         cache: The response cache.
         sink: Where spans go.
         pass_by: Told which crash point a model caller passes.
+        encoder: What questions are compared by; None = by nothing.
     """
 
     def __init__(
@@ -130,6 +130,7 @@ class Stages:
         self.configuration = configuration
         self.cache = MemoryCache()
         self.sink = Sink()
+        self.encoder: Encoder | None = None
         self.pass_by: Callable[[str], None] = _nothing
         self._providers = providers
         self._batches = count(1)
@@ -155,18 +156,16 @@ class Stages:
 
         @asynccontextmanager
         async def build(tools: Tools) -> AsyncIterator[Process[Any]]:
-            joining = Joining(clock=tools.clock, registry=tools.registry)
-            processor = CacheLookupProcessor(
+            index = NumpySemanticIndex(max_entries=1_000)  # it is in the process's memory
+            async with looking_up(
+                tools,
+                self.configuration,
                 cache=self.cache,
-                joining=joining,
-                clock=tools.clock,
-                times=CacheTimes(self.configuration),
                 secret=SECRET,
-                readmit=readmission(self.configuration),
-                metrics=LookupMetrics(tools.registry),
-            )
-            async with following(tools, joining, joining.tend):
-                yield processor.process
+                saw=lambda _priority: None,
+                compared_by=None if self.encoder is None else (self.encoder, index),
+            ) as process:
+                yield process
 
         return Stage(service="cache-lookup", topics=REQUESTED, build=build)
 
@@ -224,6 +223,7 @@ class Stages:
                 self.configuration,
                 services,
                 run=f"run{next(self._runs):09}",
+                cache=self.cache,
                 jitter=lambda: 0.0,
                 pass_by=self._pass_by,
             ) as caller:

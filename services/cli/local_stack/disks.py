@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 
 from services.cli.local_stack.findings import Finding, Level
-from services.cli.local_stack.kafka_jars import cache_folder
 from services.cli.local_stack.state import Layout
+from services.shared.adapters.cache_folder import cache_folder
 from services.shared.adapters.data_disk import used_ratio
 from services.shared.domain.disk import FULL_RATIO, DiskLevel, disk_level
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from services.cli.errors import CommandError
+from services.shared.adapters.cache_folder import cache_folder
 from services.shared.adapters.tls import tls_context
 
 MIRROR_VARIABLE = "MILLRACE_MAVEN_REPOSITORY"
@@ -75,12 +76,6 @@ def _jar(sha256: str, size_bytes: str, coordinates: str) -> Jar:
         size_bytes=int(size_bytes),
         sha256=sha256,
     )
-
-
-def cache_folder(environ: Mapping[str, str]) -> Path:
-    """Where Millrace keeps what can be fetched or made again."""
-    base = environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "millrace"
 
 
 def jars_folder(environ: Mapping[str, str]) -> Path:

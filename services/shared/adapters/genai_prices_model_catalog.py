@@ -106,7 +106,12 @@ def _price_steps(prices: "ModelPrice") -> tuple[PriceStep, ...]:
     if prices.input_mtok is None:
         return ()
     thresholds = {-1}
-    for price in (prices.input_mtok, prices.cache_read_mtok, prices.output_mtok):
+    for price in (
+        prices.input_mtok,
+        prices.cache_read_mtok,
+        prices.cache_write_mtok,
+        prices.output_mtok,
+    ):
         if price is not None and not isinstance(price, Decimal):
             thresholds.update(tier.start for tier in price.tiers)
     return tuple(
@@ -128,6 +133,9 @@ def _price_above(prices: "ModelPrice", start: int) -> Price:
         cached_input_nanousd_per_mtok=fresh or 0 if cached is None else cached,
         output_nanousd_per_mtok=_nanousd_above(prices, "output_mtok", start) or 0,
         version=_source(),
+        cache_write_nanousd_per_mtok=_nanousd_above(prices, "cache_write_mtok", start)
+        or fresh
+        or 0,
     )
 
 

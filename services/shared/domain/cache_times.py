@@ -15,6 +15,7 @@ class CacheTimes:
         self._ttl_s: dict[str, int] = {
             operation.value: getattr(cache.ttl_s, operation) for operation in Operation
         }
+        self._embedded_inputs_ttl_s = cache.embedded_inputs_ttl_s
         self._models = NamePatterns(configuration.models)
 
     def ttl_s(self, alias: str, operation: str) -> int:
@@ -25,3 +26,12 @@ class CacheTimes:
         if found is not None and found.value.cache_ttl_s is not None:
             return found.value.cache_ttl_s
         return self._ttl_s[operation]
+
+    def embedded_inputs_ttl_s(self, alias: str) -> int:
+        """Seconds that the vector of one input is kept; 0 = never. An alias may shorten it."""
+        if not self._is_enabled:
+            return 0
+        found = self._models.find(alias)
+        if found is None or found.value.cache_ttl_s is None:
+            return self._embedded_inputs_ttl_s
+        return min(found.value.cache_ttl_s, self._embedded_inputs_ttl_s)

@@ -97,6 +97,10 @@ class Provider(Section, frozen=True, kw_only=True):
         tokens_per_minute: Tokens a minute, input and output, from one model caller; 0 = no limit.
         isolates_inputs_by_index: Whether several inputs of one call cannot influence one another,
             so that those of different tenants may share a call.
+        inputs_per_call: Most inputs of one embeddings call.
+        tokens_per_call: Most input tokens of one embeddings call.
+        takes_cache_control: Whether it knows ``cache_control`` in prompts; others refuse requests
+            with unknown fields, so nothing is marked for them.
         free: Whether its models cost nothing, e.g. on own hardware.
         unpriced: What happens to a model of unknown price: ``refuse``, or ``serve`` at a cost
             recorded as unknown.
@@ -113,6 +117,9 @@ class Provider(Section, frozen=True, kw_only=True):
     requests_per_minute: CountOrZero = 0
     tokens_per_minute: CountOrZero = 0
     isolates_inputs_by_index: bool = False
+    inputs_per_call: Count = 2_048
+    tokens_per_call: Count = 300_000
+    takes_cache_control: bool = False
     free: bool = False
     unpriced: Unpriced = Unpriced.REFUSE
     catalog: str = ""
@@ -130,11 +137,13 @@ class PriceOverride(Section, frozen=True, kw_only=True):
     Attributes:
         input_usd_per_mtok: Input tokens.
         cached_input_usd_per_mtok: Input tokens from the provider's prompt cache; null = as input.
+        cache_write_usd_per_mtok: Input tokens written to that cache; null = as input.
         output_usd_per_mtok: Output tokens.
     """
 
     input_usd_per_mtok: Decimal
     cached_input_usd_per_mtok: Decimal | None = None
+    cache_write_usd_per_mtok: Decimal | None = None
     output_usd_per_mtok: Decimal = Decimal(0)
 
 
@@ -178,6 +187,8 @@ class Model(Section, frozen=True, kw_only=True):
         output: What is asked of answers, and of prompts.
         operations: What may be asked of it; empty = everything.
         merge: Whether embeddings of several requests may share one upstream call.
+        merge_completions: Whether text completions may, as an array of prompts: not every provider
+            takes one, and all wait for the longest answer.
         cache_ttl_s: How long its answers are kept; 0 = never, null = as ``cache`` says.
         semantic: Mode of the semantic cache; null = as ``cache`` says.
         on_unknown: What follows when nobody knows how a call ended: ``retry`` or ``fail``.
@@ -191,6 +202,7 @@ class Model(Section, frozen=True, kw_only=True):
     output: Output = Output()
     operations: tuple[Operation, ...] = ()
     merge: bool = True
+    merge_completions: bool = False
     cache_ttl_s: CountOrZero | None = None
     semantic: SemanticMode | None = None
     on_unknown: OnUnknown = OnUnknown.RETRY

@@ -123,6 +123,7 @@ ERRORS: dict[str, ErrorClass] = {
         502, "server_error", FaultDomain.PROVIDER, should_retry=True
     ),
     "provider_malformed": ErrorClass(502, "server_error", FaultDomain.PROVIDER, should_retry=True),
+    "answer_invalid": ErrorClass(502, "server_error", FaultDomain.PROVIDER, should_retry=True),
     "provider_overloaded": ErrorClass(
         503, "service_unavailable_error", FaultDomain.PROVIDER, should_retry=True
     ),

@@ -226,9 +226,12 @@ class CacheEvidence(Event, frozen=True, kw_only=True):
         score: Of the candidate after all checks, 0..1, as the controller of the verified mode
             compares it; 0 = there was none, or a check vetoed it.
         candidate_id: Entry that came closest, served or not; empty = none.
+        candidate_fingerprint: Key of its answer in the exact cache; empty = none.
         semantic: The question as it was compared; null = it was not.
         shadow_of: Request that was served from the cache and is asked again here, to find out
             whether that was right; empty = none.
+        shadow_weight: Number of requests that such a request stands for: 1 / share of hits that
+            are asked again; 0 = it is none.
     """
 
     outcome: str = CacheOutcome.MISS.value
@@ -237,8 +240,10 @@ class CacheEvidence(Event, frozen=True, kw_only=True):
     similarity: float = 0.0
     score: float = 0.0
     candidate_id: str = ""
+    candidate_fingerprint: str = ""
     semantic: SemanticKey | None = None
     shadow_of: str = ""
+    shadow_weight: float = 0.0
 
 
 class CacheMissed(Event, frozen=True, kw_only=True):
@@ -376,6 +381,8 @@ class ModelCall(Event, frozen=True, kw_only=True):
         cost_nanousd: What it cost, nano-USD.
         confidence: Calibrated probability that the answer was good, 0..1; -1 = it was not judged.
         verdict: Why the answer was let through or not, for people; empty = it was not judged.
+        saved_nanousd: What it would have cost more without the provider's prompt cache and without
+            the vectors that were known, nano-USD.
     """
 
     attempt: int
@@ -391,6 +398,7 @@ class ModelCall(Event, frozen=True, kw_only=True):
     cost_nanousd: int = 0
     confidence: float = -1.0
     verdict: str = ""
+    saved_nanousd: int = 0
 
 
 class Failure(Event, frozen=True, kw_only=True):
@@ -541,6 +549,8 @@ class CandidateJudged(Event, frozen=True, kw_only=True):
         was_served: Whether the cached answer had been served (a re-ask), or not (a miss).
         weight: Number of requests that this one stands for: 1 / share of hits that are re-asked.
         at: When it turned out, unix ms.
+        without_candidate: Number of the tenant's requests since the last judgement by the same
+            process that were compared and found no candidate.
     """
 
     request_id: str
@@ -552,6 +562,7 @@ class CandidateJudged(Event, frozen=True, kw_only=True):
     was_served: bool
     weight: float
     at: int
+    without_candidate: int = 0
 
 
 class FeedbackGiven(Event, frozen=True, kw_only=True):
@@ -635,10 +646,10 @@ class UsageRecorded(Event, frozen=True, kw_only=True):
     """A row of the ledger; rows fold by ``row_id``.
 
     Of several rows with one id the first in log order counts, and one of another kind takes the
-    place of ``unknown``.
+    place of ``unknown``. A hit or a join of a request that a call has answered does not count.
 
     Attributes:
-        row_id: Id of what happened: request id, a hyphen, and the attempt, ``hit`` or ``join``.
+        row_id: Id of what happened: request id, a hyphen, and the attempt.
         kind: ``attempt``, ``hit``, ``join`` or ``unknown``.
         tenant: Who pays.
         key_id: Public id of the virtual key; empty for Kafka producers.
@@ -656,7 +667,8 @@ class UsageRecorded(Event, frozen=True, kw_only=True):
         error_code: Why the call failed; empty = it did not.
         usage: Tokens by kind; of a hit or a join what was saved.
         cost_nanousd: What it cost, nano-USD; of ``unknown`` what was reserved.
-        saved_nanousd: What a call would have cost, nano-USD; 0 unless a hit or a join.
+        saved_nanousd: What a call would have cost, nano-USD; of ``attempt`` what it would have
+            cost more without the provider's prompt cache and without vectors that were known.
         price_version: Name and date of the price table; empty = no price.
     """
 

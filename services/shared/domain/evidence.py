@@ -36,11 +36,16 @@ def route_headers(route: Route | None, served_by: Target | None = None) -> dict[
 
 
 def cache_headers(cache: CacheEvidence) -> dict[str, str]:
-    """Headers ``x-cache`` and, on a hit, the answer's age in seconds and its first request."""
+    """Headers ``x-cache`` and, on a hit, the answer's age in seconds and its first request.
+
+    Of a semantic hit also how similar that one's question is, 0..1.
+    """
     headers = {"x-cache": cache.outcome}
     if cache.outcome in {CacheOutcome.EXACT_HIT, CacheOutcome.SEMANTIC_HIT}:
         headers["age"] = str(cache.age_s)
         headers["x-millrace-cache-source"] = header_text(cache.source_request_id)
+    if cache.outcome == CacheOutcome.SEMANTIC_HIT:
+        headers["x-millrace-cache-similarity"] = f"{cache.similarity:.4f}"
     return headers
 
 

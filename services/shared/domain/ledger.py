@@ -6,20 +6,22 @@ import msgspec
 
 from services.shared.domain.events import InferenceRequested, UsageKind, UsageRecorded
 
+_WITHOUT_A_CALL = frozenset({UsageKind.HIT, UsageKind.JOIN})
+
 
 def row_of(
-    request: InferenceRequested, kind: UsageKind, *, about: str, at_ms: float
+    request: InferenceRequested, kind: UsageKind, *, attempt: int, at_ms: float
 ) -> UsageRecorded:
     """A row with what the ledger says of a request in every row; the rest is its writer's.
 
     Args:
         request: The request.
         kind: What the row is about.
-        about: What tells it from the request's other rows: an attempt's number, ``hit``, ``join``.
+        attempt: Number of the call, from 1; 0 = a hit or a join, for which no call was made.
         at_ms: When it ended, unix ms.
     """
     return UsageRecorded(
-        row_id=f"{request.request_id}-{about}",
+        row_id=f"{request.request_id}-{attempt}",
         kind=kind.value,
         tenant=request.tenant,
         key_id=request.key_id,
@@ -29,18 +31,30 @@ def row_of(
         operation=request.operation,
         model=request.model,
         request_id=request.request_id,
+        attempt=attempt,
         at=int(at_ms),
     )
 
 
 def fold(rows: Iterable[UsageRecorded]) -> dict[str, UsageRecorded]:
-    """One row an id: the first in log order, but ``unknown`` yields to what is known later."""
+    """One row an id: the first in log order, but ``unknown`` yields to what is known later.
+
+    A request that a call has answered saved nothing, whatever it was given when it came again: its
+    hit or join does not count.
+    """
     folded: dict[str, UsageRecorded] = {}
+    answered: set[str] = set()
     for row in rows:
         known = folded.get(row.row_id)
         if known is None or (known.kind == UsageKind.UNKNOWN and row.kind != UsageKind.UNKNOWN):
             folded[row.row_id] = row
-    return folded
+            if row.kind == UsageKind.ATTEMPT and not row.error_code:
+                answered.add(row.request_id)
+    return {
+        row_id: row
+        for row_id, row in folded.items()
+        if row.kind not in _WITHOUT_A_CALL or row.request_id not in answered
+    }
 
 
 class Totals(msgspec.Struct, kw_only=True):
@@ -55,7 +69,10 @@ class Totals(msgspec.Struct, kw_only=True):
         output_tokens: Output tokens of the calls.
         cost_nanousd: What the calls cost, nano-USD.
         reserved_nanousd: What the unknown ones may have cost, nano-USD.
-        saved_nanousd: What hits and joins would have cost as calls, nano-USD.
+        saved_nanousd: What hits and joins would have cost as calls, and what calls would have cost
+            more without prompt caches and known vectors, nano-USD.
+        cached_input_tokens: Input tokens that providers served from their prompt caches.
+        cache_write_input_tokens: Input tokens that providers wrote to them.
     """
 
     calls: int = 0
@@ -67,6 +84,8 @@ class Totals(msgspec.Struct, kw_only=True):
     cost_nanousd: int = 0
     reserved_nanousd: int = 0
     saved_nanousd: int = 0
+    cached_input_tokens: int = 0
+    cache_write_input_tokens: int = 0
 
     def add(self, row: UsageRecorded) -> None:
         """Count a folded row."""
@@ -84,6 +103,8 @@ class Totals(msgspec.Struct, kw_only=True):
             self.input_tokens += row.usage.input_tokens
             self.output_tokens += row.usage.output_tokens
             self.cost_nanousd += row.cost_nanousd
+            self.cached_input_tokens += row.usage.cached_input_tokens
+            self.cache_write_input_tokens += row.usage.cache_write_input_tokens
 
 
 Group = tuple[str, ...]

@@ -84,11 +84,13 @@ class TargetFacts:
     def _step(self, override: PriceOverride) -> PriceStep:
         fresh = nanousd_from_usd(override.input_usd_per_mtok)
         cached = override.cached_input_usd_per_mtok
+        written = override.cache_write_usd_per_mtok
         price = Price(
             input_nanousd_per_mtok=fresh,
             cached_input_nanousd_per_mtok=fresh if cached is None else nanousd_from_usd(cached),
             output_nanousd_per_mtok=nanousd_from_usd(override.output_usd_per_mtok),
             version=self._price_version,
+            cache_write_nanousd_per_mtok=fresh if written is None else nanousd_from_usd(written),
         )
         return PriceStep(price=price)
 

@@ -70,12 +70,15 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         response: OpenAI-shaped JSON.
         usage: Tokens the caller is told of.
+        billed: Tokens that the provider is paid for, where parts of the answer were known; None =
+            ``usage``.
         finish_reason: Why the model stopped.
         response_model: Model that the provider says answered.
     """
 
     response: bytes
     usage: Usage = Usage()
+    billed: Usage | None = None
     finish_reason: str = ""
     response_model: str = ""
 

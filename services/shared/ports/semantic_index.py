@@ -12,7 +12,7 @@ class Near(msgspec.Struct, frozen=True):
     """An entry that came close.
 
     Attributes:
-        entry: The entry; its scope is that of the query.
+        entry: The entry; its scope is that of the query. Its vector may be left out.
         similarity: Cosine of both vectors, -1..1.
     """
 
@@ -24,7 +24,10 @@ class SemanticIndex(Protocol):
     """Entries that have a ``SemanticKey``, by scope and vector; the scope is a hard filter."""
 
     async def put(self, entries: Sequence[AnswerCached]) -> None:
-        """Add entries; one of the same ``entry_id`` is replaced.
+        """Add entries; one of the same ``entry_id``, or scope and fingerprint, is replaced.
+
+        What has no ``SemanticKey`` is passed over. A scope has a largest number of entries, beyond
+        which the oldest go.
 
         Raises:
             Unavailable: The index does not answer in time.

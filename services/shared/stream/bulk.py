@@ -12,6 +12,9 @@ from services.shared.stream.quiet_client import BrokerTrouble
 _POLL_S = 0.2
 _POLL_RECORDS = 500
 _ANSWER_S = 10.0
+PARTITION_UA = -1
+"""librdkafka's word for: by key."""
+
 _LOG_START = 0
 _TIMESTAMP_NOT_FOUND = -1
 _NOBODY = "millrace-cli"  # librdkafka wants a group name; nothing is committed under it
@@ -192,23 +195,25 @@ class BulkWriter:
             }
         )
 
-    def write(
+    def write(  # noqa: PLR0913  # a record has these parts
         self,
         topic: str,
         *,
         key: bytes,
-        value: bytes,
+        value: bytes | None,
         headers: Sequence[tuple[str, bytes]],
         on_acknowledged: Callable[[str], None],
+        partition: int = PARTITION_UA,
     ) -> None:
         """Queue a record; waits while the queue is full.
 
         Args:
             topic: Where to.
             key: Record key.
-            value: Record value.
+            value: Record value; None = a tombstone.
             headers: Record headers.
             on_acknowledged: Told, during a later call, what went wrong, or nothing.
+            partition: Explicit partition; without it, by key.
         """
 
         def delivered(error: KafkaError | None, _message: Message) -> None:
@@ -217,7 +222,12 @@ class BulkWriter:
         while True:
             try:
                 self._producer.produce(
-                    topic, value, key, headers=list(headers), on_delivery=delivered
+                    topic,
+                    value,
+                    key,
+                    partition,
+                    headers=list(headers),
+                    on_delivery=delivered,
                 )
             except BufferError:
                 self._producer.poll(_POLL_S)

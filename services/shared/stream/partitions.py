@@ -73,7 +73,8 @@ class Partitions:
 
     def review(self) -> None:
         """Pause a partition that went too far ahead of its lowest open record, and undo that."""
-        far = {where for where in self._consumer.assignment() if self._is_far(where)}
+        owned = self._consumer.assignment()  # may name one that nobody has told us of yet
+        far = {where for where in owned & self._trackers.keys() if self._is_far(where)}
         if far != self._far:
             for where in far - self._far:
                 _LOG.warning(

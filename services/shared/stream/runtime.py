@@ -140,8 +140,12 @@ class Runtime:
             )
             stack.push_async_callback(loop.abort)
             self._loops.append(loop)
-            await until_available(loop.start, stop=self.stopping)
-            self._fence.watch(consumer.membership)
+        # All at once: whoever waits for a process that comes back waits for the slowest group only.
+        await asyncio.gather(
+            *(until_available(loop.start, stop=self.stopping) for loop in self._loops)
+        )
+        for loop in self._loops:
+            self._fence.watch(loop.consumer.membership)
         if caution is not None:
             caution.end_if_survived()
         return not self.stopping.is_set()

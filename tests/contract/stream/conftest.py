@@ -34,15 +34,6 @@ _OF_RUNTIME = frozenset(
 )
 """On a broker these wait for sessions to end and need a machine that does nothing else."""
 
-_UNSETTLED = frozenset(
-    {
-        "test_a_silent_coordinator_holds_writes",
-        "test_a_lost_acknowledgement_ends_the_process",
-        "test_nothing_is_committed_before_its_output_is_acknowledged",
-    }
-)
-"""The group in memory forgets a dynamic member that joins beside one that was killed."""
-
 
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
@@ -64,9 +55,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.path.is_relative_to(_FOLDER) and _KAFKA in parameters:
             item.add_marker(pytest.mark.kafka)
         is_of_runtime = item.path.name in _OF_RUNTIME and _KAFKA in parameters
-        if item.path.is_relative_to(_FOLDER) and (
-            is_of_runtime or item.originalname in _UNSETTLED  # type: ignore[attr-defined]
-        ):
+        if item.path.is_relative_to(_FOLDER) and is_of_runtime:
             item.add_marker(pytest.mark.patient)
 
 

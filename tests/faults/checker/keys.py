@@ -58,6 +58,21 @@ def _of_answers(key: str, answered: Sequence[Operation]) -> list[Violation]:
     if len(bodies) > 1:
         found.append(Violation("I9", key, f"{len(bodies)} different answers"))
     streams = [[event.data for event in o.events] for o in answered if o.is_stream]
-    if any(one != other for one, other in pairwise(streams)):
-        found.append(Violation("I9", key, "its streams differ"))
+    found += [
+        Violation("I9", key, f"its streams differ: {_difference(one, other)}")
+        for one, other in pairwise(streams)
+        if one != other
+    ]
     return found
+
+
+def _difference(one: Sequence[str], other: Sequence[str]) -> str:
+    """The first place at which two streams differ; the prompts of the load are no secret."""
+    place = next(
+        (i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b),
+        min(len(one), len(other)),
+    )
+    return (
+        f"{len(one)} and {len(other)} events, at {place} "
+        f"{one[place : place + 1]} and {other[place : place + 1]}"
+    )

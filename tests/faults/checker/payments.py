@@ -36,7 +36,10 @@ def started_attempts(history: History) -> dict[str, Entry]:
 
 
 def folded(rows: Iterator[Entry]) -> dict[str, Mapping[str, Any]]:
-    """The ledger's rows by id: the first counts, ``unknown`` yields to another kind."""
+    """The ledger's rows by id: the first counts, ``unknown`` yields to another kind.
+
+    The hit or join of a request that a call has answered does not count.
+    """
     found: dict[str, Mapping[str, Any]] = {}
     for entry in rows:
         row = entry.record
@@ -45,7 +48,16 @@ def folded(rows: Iterator[Entry]) -> dict[str, Mapping[str, Any]]:
         known = found.get(row["row_id"])
         if known is None or (known["kind"] == "unknown" and row["kind"] != "unknown"):
             found[row["row_id"]] = row
-    return found
+    answered = {
+        row["request_id"]
+        for row in found.values()
+        if row["kind"] == "attempt" and not row["error_code"]
+    }
+    return {
+        row_id: row
+        for row_id, row in found.items()
+        if row["kind"] not in {"hit", "join"} or row["request_id"] not in answered
+    }
 
 
 def paid_once(history: History) -> list[Violation]:
@@ -119,15 +131,17 @@ def _owed(history: History) -> dict[str, tuple[str, ...]]:
         assert record is not None
         kind = _HIT_ROWS.get(record["cache"]["outcome"], "")
         if kind == "join" or (kind and record["outcome"] == "completed"):
-            owed[f"{request_id}-{kind}"] = (kind,)
+            owed[f"{request_id}-0"] = (kind,)
         for call in record["calls"] if not kind else ():
             owed.setdefault(f"{request_id}-{call['attempt']}", ("attempt", "unknown"))
     return owed
 
 
 def _of_row(row: Mapping[str, Any]) -> Iterator[Violation]:
-    suffix = {"hit": "hit", "join": "join"}.get(row["kind"], str(row["attempt"]))
-    if row["row_id"] != f"{row['request_id']}-{suffix}":
+    is_called = row["kind"] not in {"hit", "join"}
+    if row["row_id"] != f"{row['request_id']}-{row['attempt']}" or is_called != (
+        row["attempt"] > 0
+    ):
         yield Violation("I4", row["row_id"], "is not the id of what the row says")
     numbers = [row["cost_nanousd"], row["usage"]["input_tokens"], row["usage"]["output_tokens"]]
     if any(type(number) is not int or number < 0 for number in numbers):

@@ -197,3 +197,10 @@ def test_members_are_called_by_urgency() -> None:
     """The nearest deadline first, none last."""
     members = [going(), going(deadline_at=9), going(deadline_at=3)]
     assert [member.request.deadline_at for member in by_deadline(members)] == [3, 9, 0]
+
+
+@pytest.mark.parametrize(("since_ms", "waits"), [(0, True), (9, True), (11, False)])
+def test_after_a_pause_there_is_nothing_to_wait_for(since_ms: float, *, waits: bool) -> None:
+    """Requests that come further apart than windows are long do not meet."""
+    policy = BatchWindow(window_ms=5)
+    assert should_wait(LaneGain(), policy, since_ms=since_ms) is waits

@@ -1,6 +1,7 @@
 """Windows over routed requests."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import pytest
@@ -28,7 +29,10 @@ CONFIGURATION = Configuration(
         "simulator": Provider(base_url="http://s/v1", isolates_inputs_by_index=True),
         "shared": Provider(base_url="http://t/v1"),
     },
-    models={"apart": Model(targets=(ModelTarget(provider="simulator"),), merge=False)},
+    models={
+        "apart": Model(targets=(ModelTarget(provider="simulator"),), merge=False),
+        "prompts": Model(targets=(ModelTarget(provider="simulator"),), merge_completions=True),
+    },
     batcher=Batcher(
         chat=BatchWindow(window_ms=5, max_count=4, max_bytes=1000),
         embeddings=EmbeddingsWindow(window_ms=10, max_count=3),
@@ -268,3 +272,33 @@ def test_windows_are_counted() -> None:
     assert batching.registry.get_sample_value("millrace_batches_total", labels) == 1
     name = "millrace_batch_members_sum"
     assert batching.registry.get_sample_value(name, {"operation": "chat"}) == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "merges"),
+    [
+        ({"alias": "prompts", "operation": "text_completion"}, True),
+        ({"alias": "prompts", "operation": "text_completion", "stream": True}, False),
+        ({"alias": "apart", "operation": "text_completion"}, False),
+        ({"alias": "unknown", "operation": "text_completion"}, False),
+        ({"alias": "prompts", "operation": "chat"}, False),
+    ],
+)
+def test_only_completions_whose_model_says_so_share_a_call(
+    changes: dict[str, Any], *, merges: bool
+) -> None:
+    """And never a stream: its words are one client's."""
+    batching = Batching()
+    batching.take(member(1, **changes))
+    (batch,) = batches(batching.due(10))
+    assert batch.merge is merges
+
+
+def test_a_client_that_asks_once_in_a_while_never_waits_but_the_first_time() -> None:
+    """Nobody came in the time of two windows, so nobody will come in one."""
+    batching = Batching()
+    batching.take(member(1))
+    batching.due(5)
+    for number in range(2, 100):
+        (closed,) = batching.take(member(number), after_ms=number * 50)
+        assert batches([closed])[0].closed_by == "lone"

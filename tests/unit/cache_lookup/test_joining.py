@@ -167,7 +167,7 @@ async def test_a_join_is_a_row_of_the_ledger() -> None:
     await lookup.end(1, calls=(call,), cost_nanousd=1_234, route=priced)
     row = row_of(joiner)
     assert (row.row_id, row.kind, row.request_id) == (
-        f"{request_id(2)}-join",
+        f"{request_id(2)}-0",
         "join",
         request_id(2),
     )

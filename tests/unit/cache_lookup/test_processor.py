@@ -218,7 +218,7 @@ async def test_a_hit_is_a_row_of_the_ledger() -> None:
     row = emits[0].event
     assert isinstance(row, UsageRecorded)
     assert emits[0].key == row.tenant == "acme"
-    assert (row.row_id, row.kind) == (f"{request_id()}-hit", "hit")
+    assert (row.row_id, row.kind) == (f"{request_id()}-0", "hit")
     assert (row.source_request_id, row.feature, row.key_id) == ("req_source", "search", "key-1")
     assert row.usage == Usage(input_tokens=9, output_tokens=2)
     assert (row.cost_nanousd, row.saved_nanousd, row.attempt) == (0, 0, 0)

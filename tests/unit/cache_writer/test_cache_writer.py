@@ -9,20 +9,26 @@ from services.cache_lookup.decide import Hit, judge
 from services.cache_writer.decide import Keep, Pass, admit_answer
 from services.cache_writer.processor import CacheWriterProcessor, WriterMetrics
 from services.shared.codec.records import decode_record
+from services.shared.domain.answer_text import answer_hash
 from services.shared.domain.cache_times import CacheTimes
 from services.shared.domain.configuration import Cache, CacheTtl, Configuration, Model, ModelTarget
+from services.shared.domain.emit import Emit
 from services.shared.domain.events import (
+    AnswerCached,
     CacheEntry,
     CacheEvidence,
     CachePolicy,
     InferenceFinished,
     ModelCall,
 )
+from services.shared.domain.topics import Topic
 from tests.support.example_events import finished, requested
 from tests.support.fake_clock import START_MS
 from tests.support.memory_cache import MemoryCache
 from tests.support.open_record import RecordInWork
+from tests.support.semantic_entries import direction, key_of
 
+ANSWER = b'{"choices":[{"index":0,"message":{"role":"assistant","content":"Deep."}}]}'
 CALLED = (ModelCall(attempt=1, provider="simulator", model="small", started_ms=1.0),)
 
 
@@ -83,6 +89,7 @@ class Writer:
 
     Attributes:
         cache: Its cache.
+        emitted: What it emitted for each record.
     """
 
     def __init__(self) -> None:
@@ -95,6 +102,7 @@ class Writer:
             },
         )
         self.cache = MemoryCache()
+        self.emitted: list[list[Emit]] = []
         self._registry = CollectorRegistry()
         self._processor = CacheWriterProcessor(
             cache=self.cache,
@@ -104,10 +112,20 @@ class Writer:
         )
 
     async def poll(self, *events: InferenceFinished) -> None:
-        """Take these as one poll; nothing is ever emitted for them."""
+        """Take these as one poll."""
         works = [RecordInWork(event) for event in events]
         emits = await self._processor.process(works, START_MS)
-        assert [list(it) for it in emits] == [[] for _ in events]
+        assert len(emits) == len(events)
+        self.emitted += [list(it) for it in emits]
+
+    def announced(self) -> list[AnswerCached]:
+        """What look-ups were told of, each under its id."""
+        entries = []
+        for emit in (emit for emits in self.emitted for emit in emits):
+            assert isinstance(emit.event, AnswerCached)
+            assert (emit.topic, emit.key) == (Topic.CACHE_ENTRIES, emit.event.entry_id)
+            entries.append(emit.event)
+        return entries
 
     def count(self, outcome: str) -> float:
         """How many answers it happened to."""
@@ -130,6 +148,10 @@ async def test_the_answers_of_a_poll_are_kept() -> None:
     assert sorted(kept) == sorted(hashes)
     assert kept[hashes[0]].request_id == answered(1).request_id
     assert [writer.cache.ttl_s[key] for key in hashes] == [60, 5, 600]
+    entries = writer.announced()
+    assert [entry.fingerprint for entry in entries] == hashes
+    assert [entry.expires_at - int(START_MS) for entry in entries] == [60_000, 5_000, 600_000]
+    assert [len(emits) for emits in writer.emitted] == [1, 1, 0, 1, 0]
     assert (writer.count("kept"), writer.count("passed"), writer.count("lost")) == (3, 2, 0)
 
 
@@ -139,6 +161,23 @@ async def test_a_cache_that_is_away_costs_no_more_than_the_entry() -> None:
     writer.cache.is_available = False
     await writer.poll(answered())
     assert (writer.count("kept"), writer.count("lost")) == (0, 1)
+    assert writer.announced() == []
+
+
+@pytest.mark.parametrize(
+    ("response", "text"), [(ANSWER, "Deep."), (b'{"choices":[]}', ""), (b"none", "")]
+)
+async def test_an_answer_with_a_text_is_found_by_its_question(response: bytes, text: str) -> None:
+    """Its question and the hash of its text are told; without a text it is found exactly only."""
+    writer = Writer()
+    key = key_of(direction(1))
+    event = answered(cache=CacheEvidence(outcome="miss", semantic=key), response=response)
+    await writer.poll(event)
+    (entry,) = writer.announced()
+    assert entry.semantic == (key if text else None)
+    assert entry.answer_hash == (answer_hash(text) if text else "")
+    assert (entry.entry_id, entry.tenant, entry.model) == (event.request_id, "acme", "small")
+    assert (entry.operation, entry.stored_at) == ("chat", event.finished_at)
 
 
 @pytest.mark.parametrize("operation", ["", "shopping", "__class__"])

@@ -12,13 +12,13 @@ from services.cli.errors import CommandError
 from services.cli.local_stack import kafka_jars
 from services.cli.local_stack.kafka_jars import (
     Jar,
-    cache_folder,
     damaged_jars,
     fetch_jars,
     jars_folder,
     missing_jars,
     pinned_jars,
 )
+from services.shared.adapters.cache_folder import cache_folder
 
 CONTENT = {"one": b"1" * 300_000, "two": b"2" * 1_000}
 

@@ -21,7 +21,7 @@ from services.shared.stream.bulk import Read
 def _row(row_id: str, **changes: object) -> UsageRecorded:
     fields = {"kind": "attempt", "tenant": "acme", "key_id": "key-1", "model": "small", "at": 1_000}
     fields |= {"usage": Usage(input_tokens=9, output_tokens=12), "cost_nanousd": 1_500_000}
-    return UsageRecorded(row_id=row_id, **{**fields, **changes})  # type: ignore[arg-type]
+    return UsageRecorded(row_id=row_id, request_id=row_id, **{**fields, **changes})  # type: ignore[arg-type]
 
 
 class _Reader:

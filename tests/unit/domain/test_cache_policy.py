@@ -32,6 +32,8 @@ NOTHING = CachePolicy()
         pytest.param(
             {"namespace": "a.b:c_d-1"}, CachePolicy(namespace="a.b:c_d-1"), id="namespace"
         ),
+        pytest.param({"no-semantic": True}, CachePolicy(no_semantic=True), id="no-semantic"),
+        pytest.param({"min-similarity": 1}, CachePolicy(min_similarity=1.0), id="min-similarity"),
     ],
 )
 def test_the_cache_object_of_a_body_is_read(
@@ -65,6 +67,17 @@ def test_a_body_without_controls_says_nothing() -> None:
         pytest.param(
             {"x-millrace-cache-namespace": " blue "}, CachePolicy(namespace="blue"), id="namespace"
         ),
+        pytest.param(
+            {"cache-control": "no-semantic"}, CachePolicy(no_semantic=True), id="no-semantic"
+        ),
+        pytest.param(
+            {"cache-control": "min-similarity=.9, min-similarity=0.975"},
+            CachePolicy(min_similarity=0.975),
+            id="the-highest-similarity",
+        ),
+        pytest.param(
+            {"cache-control": 'min-similarity="1.0"'}, CachePolicy(min_similarity=1.0), id="one"
+        ),
     ],
 )
 def test_headers_are_read(headers: dict[str, str], expected: CachePolicy) -> None:
@@ -81,6 +94,11 @@ def test_headers_are_read(headers: dict[str, str], expected: CachePolicy) -> Non
         ("cache-control", "max-age"),
         ("cache-control", "max-age=10, max-age=soon"),
         ("cache-control", "max-age=\u0661"),
+        ("cache-control", "min-similarity"),
+        ("cache-control", "min-similarity=1.01"),
+        ("cache-control", "min-similarity=-0.5"),
+        ("cache-control", "min-similarity=nan"),
+        ("cache-control", "min-similarity=1e-3"),
         ("x-millrace-cache-namespace", "../other"),
         ("x-millrace-cache-namespace", "a b"),
         ("x-millrace-cache-namespace", "a" * 129),
@@ -108,6 +126,8 @@ POLICIES = st.builds(
     no_store=st.booleans(),
     max_age_s=st.integers(ANY_AGE_S, 100),
     namespace=st.sampled_from(["", "a"]),
+    no_semantic=st.booleans(),
+    min_similarity=st.floats(0, 1),
 )
 
 
@@ -122,6 +142,8 @@ def test_the_stricter_policy_wins(one: CachePolicy, other: CachePolicy) -> None:
         assert both.no_store >= policy.no_store
         assert policy.max_age_s == ANY_AGE_S or ANY_AGE_S < both.max_age_s <= policy.max_age_s
         assert policy.namespace in {"", both.namespace}
+        assert both.no_semantic >= policy.no_semantic
+        assert both.min_similarity >= policy.min_similarity
     assert joined(both, both) == both
 
 
@@ -132,6 +154,8 @@ def test_the_stricter_policy_wins(one: CachePolicy, other: CachePolicy) -> None:
         (CachePolicy(max_age_s=MAX_CACHE_AGE_S + 1), "cache_policy.max_age_s"),
         (CachePolicy(namespace="a/b"), "cache_policy.namespace"),
         (CachePolicy(max_age_s=5, namespace="a/b"), "cache_policy.namespace"),
+        (CachePolicy(min_similarity=1.5), "cache_policy.min_similarity"),
+        (CachePolicy(min_similarity=float("nan")), "cache_policy.min_similarity"),
     ],
 )
 def test_a_policy_declared_in_a_record_is_checked(policy: CachePolicy, param: str) -> None:

@@ -8,11 +8,21 @@ from services.shared.domain.ledger import Totals, fold, totals
 from services.shared.domain.money import Usage
 
 
-def _row(row_id: str, kind: str = "attempt", *, cost: int = 0, tenant: str = "t") -> UsageRecorded:
+def _row(
+    row_id: str,
+    kind: str = "attempt",
+    *,
+    cost: int = 0,
+    tenant: str = "t",
+    request_id: str | None = None,
+    error_code: str = "",
+) -> UsageRecorded:
     return UsageRecorded(
         row_id=row_id,
         kind=kind,
         tenant=tenant,
+        request_id=row_id if request_id is None else request_id,
+        error_code=error_code,
         usage=Usage(input_tokens=10, output_tokens=5),
         cost_nanousd=cost,
         saved_nanousd=7 if kind in {"hit", "join"} else 0,
@@ -36,6 +46,16 @@ def test_unknown_yields_to_what_is_known() -> None:
     unknown, known = _row("a", "unknown", cost=9), _row("a", cost=1)
     assert fold([unknown, known, _row("a", cost=2)]) == fold([known, unknown]) == {"a": known}
     assert fold([unknown, _row("a", "unknown", cost=3)]) == {"a": unknown}
+
+
+def test_what_a_call_has_answered_saved_nothing() -> None:
+    """A request that comes again may find another's answer; one whose call failed may, too."""
+    paid = _row("r-1", cost=1, request_id="r")
+    failed = _row("s-1", request_id="s", error_code="provider_timeout")
+    for kind in ("hit", "join"):
+        again = [_row("r-0", kind, request_id="r"), _row("s-0", kind, request_id="s")]
+        assert fold([paid, failed, *again]).keys() == {"r-1", "s-1", "s-0"}
+        assert fold([*again, paid, failed]).keys() == {"r-1", "s-1", "s-0"}
 
 
 @given(_ROWS)

@@ -262,6 +262,18 @@ def test_what_is_not_known_gets_no_header() -> None:
             CacheEvidence(outcome="exact_hit", age_s=7, source_request_id="req_1"),
             {"x-cache": "exact_hit", "age": "7", "x-millrace-cache-source": "req_1"},
         ),
+        (
+            CacheEvidence(
+                outcome="semantic_hit", age_s=7, source_request_id="req_1", similarity=0.97654
+            ),
+            {
+                "x-cache": "semantic_hit",
+                "age": "7",
+                "x-millrace-cache-source": "req_1",
+                "x-millrace-cache-similarity": "0.9765",
+            },
+        ),
+        (CacheEvidence(outcome="miss", similarity=0.9), {"x-cache": "miss"}),
     ],
 )
 def test_a_hit_says_how_old_it_is_and_whose(cache: CacheEvidence, headers: dict[str, str]) -> None:

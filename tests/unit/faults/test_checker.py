@@ -241,7 +241,7 @@ def test_a_second_equal_terminal_is_no_lie() -> None:
 def test_a_join_that_came_to_nothing_has_its_row(outcome: str) -> None:
     """Whoever joined is in the ledger also when the leader's error, or time, was the end of it."""
     history = with_more("inference-results", 98, terminal("req_j", outcome=outcome, cache="joined"))
-    assert [str(v.subject) for v in ledger_sum(history)] == ["req_j-join"]
+    assert [str(v.subject) for v in ledger_sum(history)] == ["req_j-0"]
     ledger = [*history.topics["usage-ledger"], entry("usage-ledger", 98, row("req_j", kind="join"))]
     topics = {**history.topics, "usage-ledger": tuple(ledger)}
     assert ledger_sum(msgspec.structs.replace(history, topics=topics)) == []

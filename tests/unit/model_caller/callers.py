@@ -11,13 +11,25 @@ from services.model_caller.attempt_index import AttemptIndex
 from services.model_caller.calls import Service
 from services.model_caller.cancels import Cancels
 from services.model_caller.decide import RetryBudget
+from services.model_caller.embedded_inputs import EmbeddedInputs, InputMetrics
 from services.model_caller.gate_metrics import GateMetrics
 from services.model_caller.gates import Gates
 from services.model_caller.journal import Journal
 from services.model_caller.metrics import CallMetrics
 from services.model_caller.processor import ModelCallerProcessor
+from services.model_caller.prompt_marks import marking
+from services.model_caller.sharing import Sharing
+from services.model_caller.sharing_metrics import SharingMetrics
 from services.model_caller.tools import Tools
-from services.shared.domain.configuration import OnUnknown, Retries, Timeouts
+from services.shared.domain.cache_times import CacheTimes
+from services.shared.domain.configuration import (
+    Cache,
+    Configuration,
+    Model,
+    OnUnknown,
+    Retries,
+    Timeouts,
+)
 from services.shared.domain.emit import Emit
 from services.shared.domain.events import (
     ControlRequested,
@@ -36,8 +48,10 @@ from services.shared.ports.clock import Clock
 from services.shared.ports.model_provider import ModelProvider
 from tests.support.example_events import batch, requested, routed
 from tests.support.fake_clock import clock_of_loop
+from tests.support.memory_cache import MemoryCache
 from tests.support.open_record import RecordInWork
 
+NO_CACHE = Cache(embedded_inputs_ttl_s=0)
 TIMEOUTS = Timeouts(first_token_s=10, inter_token_s=5, total_s=20)
 PRICE = Price(input_nanousd_per_mtok=1_000_000_000, output_nanousd_per_mtok=2_000_000_000)
 TARGETS = (
@@ -79,6 +93,9 @@ class Caller:
         index: What it knows of calls.
         cancels: What it is to cancel.
         log: What it reads.
+        cache: Where it keeps vectors.
+        embedded: What it keeps of them.
+        sharing: How its calls are made together.
     """
 
     def __init__(
@@ -90,14 +107,26 @@ class Caller:
         timeouts: Timeouts = TIMEOUTS,
         slots: int = 100,
         jitter: Callable[[], float] = lambda: 0.0,
+        cache: Cache = NO_CACHE,
+        models: dict[str, Model] | None = None,
+        **services: Any,
     ) -> None:
         """Connect it; on fake time unless a clock is given."""
         clock = clock or clock_of_loop()
+        configuration = Configuration(cache=cache, models=models or {})
         self.registry = CollectorRegistry()
         self.budget = RetryBudget(ratio=0.1)
         self.index = AttemptIndex()
         self.cancels = Cancels(clock)
         self.log = Logs()
+        self.cache = MemoryCache()
+        self.embedded = EmbeddedInputs(
+            self.cache,
+            times=CacheTimes(configuration),
+            clock=clock,
+            metrics=InputMetrics(self.registry),
+        )
+        self.sharing = Sharing(self.embedded, SharingMetrics(self.registry))
         journal = Journal(
             owner="run-1",
             holds_slot=False,
@@ -108,7 +137,7 @@ class Caller:
         self._beating = asyncio.ensure_future(journal.beat(self.log.send))
         self.gates = Gates(
             {
-                name: Service(provider, timeouts, max_in_flight=slots)
+                name: Service(provider, timeouts, max_in_flight=slots, **services)
                 for name, provider in providers.items()
             },
             owner="run-1",
@@ -129,6 +158,9 @@ class Caller:
             chunks=self.log,
             on_unknown=lambda _alias: OnUnknown.RETRY,
             pass_by=lambda _place: None,
+            embedded=self.embedded,
+            sharing=self.sharing,
+            marks_prompts=marking(configuration.models),
         )
         self.processor = ModelCallerProcessor(tools)
 

@@ -54,7 +54,7 @@ def test_every_member_gets_its_own_inputs_back(inputs: list[Input]) -> None:
     """Whatever is merged, each answer has the member's inputs in its order under its indexes."""
     requests = [asking(input_, tokens=number) for number, input_ in enumerate(inputs)]
     merged = merged_call([request.body for request in requests])
-    answers = split_answer(merged, requests, upstream(merged.body))
+    answers = split_answer(merged, requests, upstream(merged.body)).answers
     for input_, answer in zip(inputs, answers, strict=True):
         document = json.loads(answer.response)
         assert [item["embedding"] for item in document["data"]] == listed(input_)
@@ -165,7 +165,7 @@ def test_missing_usage_is_estimated(usage: object) -> None:
     """The admission's estimate stands in, and says so."""
     requests = [asking("a", tokens=3), asking("b", tokens=4)]
     merged = merged_call([request.body for request in requests])
-    answers = split_answer(merged, requests, upstream(merged.body, usage=usage))
+    answers = split_answer(merged, requests, upstream(merged.body, usage=usage)).answers
     assert [answer.usage.input_tokens for answer in answers] == [3, 4]
     assert all(answer.usage.is_estimated for answer in answers)
 

@@ -136,7 +136,7 @@ async def test_calls_that_differ_in_more_than_inputs_are_not_shared(field: dict[
     assert len(served.finished) == 3
 
 
-async def test_members_of_other_targets_are_not_asked_for_together() -> None:
+async def test_members_of_other_targets_share_a_call_but_neither_prices_nor_fallbacks() -> None:
     """Nobody falls back to where he may not go, nor pays another's price."""
     dear = msgspec.structs.replace(TARGETS[0], price=Price(input_nanousd_per_mtok=9_000_000_000))
     provider = ScriptedProvider(embedded)
@@ -146,8 +146,18 @@ async def test_members_of_other_targets_are_not_asked_for_together() -> None:
         embedding(3, texts("c"), targets=(dear,)),
     ]
     served = await Caller({"first": provider}).serve(merged(*members))
-    assert len(provider.asked) == 3
-    assert served.of(request_id(3)).cost_nanousd == 3 * 9_000
+    assert len(provider.asked) == 1
+    costs = [served.of(request_id(i)).cost_nanousd for i in (1, 2, 3)]
+    assert costs == [3 * 1_000, 3 * 1_000, 3 * 9_000]
+    provider = ScriptedProvider([refused(401)])
+    served = await Caller({"first": provider, "second": ScriptedProvider(embedded)}).serve(
+        merged(*members)
+    )
+    assert [served.of(request_id(i)).outcome for i in (1, 2, 3)] == [
+        "failed",
+        "completed",
+        "failed",
+    ]
 
 
 async def test_a_merged_call_falls_back_as_one() -> None:

@@ -16,7 +16,13 @@ from services.shared.domain.admission.faults import (
     wrong_value,
 )
 from services.shared.domain.admission.limits import MAX_CACHE_AGE_S, MAX_LABEL_CHARS
-from services.shared.domain.admission.rules import boolean, fields_fault, integer, matching
+from services.shared.domain.admission.rules import (
+    boolean,
+    fields_fault,
+    integer,
+    matching,
+    number,
+)
 from services.shared.domain.errors import PublicError
 from services.shared.domain.events import CachePolicy
 
@@ -29,17 +35,21 @@ CACHE_NAMESPACE_HEADER = "x-millrace-cache-namespace"
 ANY_AGE_S = -1
 _MAX_AGES = ("max-age", "s-maxage", "ttl")
 _DIGITS = re.compile(r"[0-9]{1,10}")
+_RATIO = re.compile(r"0?\.[0-9]{1,6}|0|1(?:\.0{1,6})?")
 
 label = matching(
     rf"[A-Za-z0-9_.:-]{{1,{MAX_LABEL_CHARS}}}",
     f"1 to {MAX_LABEL_CHARS} letters, digits, '_', '.', ':' and '-'",
 )
 _age = integer(0, MAX_CACHE_AGE_S)
+_ratio = number(0, 1)
 _CONTROLS = {
     "no-cache": boolean,
     "no-store": boolean,
     "namespace": label,
     **dict.fromkeys(_MAX_AGES, _age),
+    "no-semantic": boolean,
+    "min-similarity": _ratio,
 }
 
 
@@ -68,6 +78,8 @@ def body_cache_policy(document: dict[str, Any]) -> CachePolicy:
         no_store=bool(controls.get("no-store")),
         max_age_s=min(ages, default=ANY_AGE_S),
         namespace=controls.get("namespace") or "",
+        no_semantic=bool(controls.get("no-semantic")),
+        min_similarity=float(controls.get("min-similarity") or 0),
     )
 
 
@@ -76,7 +88,8 @@ def merge_cache_policy(
 ) -> CachePolicy | PublicError:
     """Join what the body and the HTTP headers say.
 
-    Unknown ``Cache-Control`` directives are ignored, as RFC 9111 asks.
+    Unknown ``Cache-Control`` directives are ignored, as RFC 9111 asks; ``no-semantic`` and
+    ``min-similarity`` are extensions of ours.
 
     Args:
         body_policy: ``Admitted.cache_policy``.
@@ -99,6 +112,8 @@ def joined(one: CachePolicy, other: CachePolicy) -> CachePolicy | PublicError:
         no_store=one.no_store or other.no_store,
         max_age_s=min(ages, default=ANY_AGE_S),
         namespace=one.namespace or other.namespace,
+        no_semantic=one.no_semantic or other.no_semantic,
+        min_similarity=max(one.min_similarity, other.min_similarity),
     )
 
 
@@ -109,15 +124,27 @@ def declared_policy_error(policy: CachePolicy) -> PublicError | None:
         fault = fault.within("max_age_s")
     elif policy.namespace and (fault := label(policy.namespace)) is not None:
         fault = fault.within("namespace")
+    elif (fault := _ratio(policy.min_similarity)) is not None:
+        fault = fault.within("min_similarity")
     return None if fault is None else public_error(fault.within("cache_policy"))
 
 
-def _policy(*, no_cache: bool, no_store: bool, max_age_s: int, namespace: str) -> CachePolicy:
+def _policy(  # noqa: PLR0913  # one a control
+    *,
+    no_cache: bool,
+    no_store: bool,
+    max_age_s: int,
+    namespace: str,
+    no_semantic: bool,
+    min_similarity: float,
+) -> CachePolicy:
     return CachePolicy(
         no_cache=no_cache or max_age_s == 0,  # nothing kept is of age 0
         no_store=no_store,
         max_age_s=max_age_s,
         namespace=namespace,
+        no_semantic=no_semantic,
+        min_similarity=min_similarity,
     )
 
 
@@ -133,12 +160,18 @@ def _headers_policy(headers: Mapping[str, str]) -> CachePolicy | PublicError:
     for age in ages:
         if not _DIGITS.fullmatch(age) or int(age) > MAX_CACHE_AGE_S:
             return _header_error(CACHE_CONTROL_HEADER, f"max-age={age}")
+    ratios = [value.strip('"') for name, _, value in directives if name == "min-similarity"]
+    for ratio in ratios:
+        if not _RATIO.fullmatch(ratio):
+            return _header_error(CACHE_CONTROL_HEADER, f"min-similarity={ratio}")
     names = {name for name, _, _ in directives}
     return _policy(
         no_cache="no-cache" in names,
         no_store="no-store" in names,
         max_age_s=min(map(int, ages), default=ANY_AGE_S),
         namespace=namespace,
+        no_semantic="no-semantic" in names,
+        min_similarity=max(map(float, ratios), default=0.0),
     )
 
 
@@ -146,6 +179,6 @@ def _header_error(header: str, value: str) -> PublicError:
     return PublicError(
         code="invalid_header",
         message=f"Header '{header}' says {shown(value)}; ages are 0 to {MAX_CACHE_AGE_S} seconds,"
-        " namespaces letters, digits, '_', '.', ':' and '-'.",
+        " similarities 0 to 1, namespaces letters, digits, '_', '.', ':' and '-'.",
         param=header,
     )

@@ -1,0 +1,184 @@
+"""Fits the shipped calibration of the cascade, and says how good it is.
+
+    python -m scripts.fit_cascade                      # writes the shipped file
+    python -m scripts.fit_cascade --check              # only says what it would be
+    python -m scripts.fit_cascade --answers F --to G   # fits recorded answers, writes G
+
+A file of recorded answers has one JSON object a line: ``prompt``, ``weak_answer``,
+``weak_correct``, ``strong_correct`` (``tests/evaluation/cascade.py`` reads the same). Without one
+the answers are made up by ``scripts.made_up_answers``: real arithmetic, with faults planted at
+random. So the shipped numbers say how the faults of these answers show, not how those of any real
+model do; refit them on answers of your own as soon as there are some hundreds. Of made-up answers
+only the signals of faults are fitted: how long answers are and how they are written says something
+about whoever made them up, and nothing about a model.
+"""
+
+import argparse
+import json
+import random
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from scripts.made_up_answers import Row, made_up
+from services.model_caller.cascade.calibration import Fit, calibration_file
+from services.model_caller.cascade.signals import KNOWN, Given, hard_fault, signals_of, task_of
+from services.model_caller.levers.asked import Asked
+
+TARGET = Path("services/model_caller/cascade/calibration.json")
+ROWS = 16_000
+PREFIX_CHARS = 48 * 4
+_RIDGE = 1.0
+_STEPS = 60
+_BINS = 10
+_MIN_ROWS = 300
+_OF_STYLE = {"length", "length_to_prompt", "has_conclusion", "right_equations"}
+_MAX_KNOTS = 12
+
+
+def rows_of(path: Path) -> list[Row]:
+    """Recorded answers, in an order that does not depend on that of the file."""
+    rows = [Row(**_known(json.loads(line))) for line in path.read_text().splitlines() if line]
+    random.Random(1).shuffle(rows)  # noqa: S311  # no secret: the same order every time
+    return rows
+
+
+def _known(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: fields[name] for name in Row.__struct_fields__ if name in fields}
+
+
+def read(row: Row, *, is_whole: bool) -> dict[str, float] | None:
+    """The signals of an answer; None = a hard fault settles it."""
+    asked = Asked(prompt=row.prompt, max_tokens=row.max_tokens)
+    text = row.weak_answer if is_whole else row.weak_answer[:PREFIX_CHARS]
+    given = Given(text=text, finish_reason=row.finish_reason, logprobs=row.logprobs)
+    if is_whole and hard_fault(asked, given) is not None:
+        return None
+    return signals_of(asked, given, is_whole=is_whole)
+
+
+def fit(rows: Sequence[Row], names: Sequence[str], *, part: str, task: str = "*") -> Fit:
+    """A logistic regression of the signals, then an isotonic one of its scores on other rows."""
+    read_rows = [(read(row, is_whole=part == "whole"), row.weak_correct) for row in rows]
+    soft = [(signals, right) for signals, right in read_rows if signals is not None]
+    x = np.array([[signals.get(name, 0.0) for name in names] for signals, _ in soft])
+    y = np.array([right for _, right in soft], dtype=float)
+    middle = len(soft) * 2 // 3
+    intercept, weights = _logistic(x[:middle], y[:middle])
+    logits = intercept + x[middle:] @ weights
+    knots = _isotonic(logits, y[middle:])
+    shown = {
+        name: round(float(weight), 4)
+        for name, weight in zip(names, weights, strict=True)
+        if abs(weight) > 1e-4
+    }
+    return Fit(
+        task=task,
+        part="whole" if part == "whole" else "prefix",
+        intercept=round(float(intercept), 4),
+        weights=shown,
+        knots=knots,
+        rows=len(soft),
+    )
+
+
+def _logistic(x: Any, y: Any) -> tuple[float, Any]:
+    """Ridge logistic regression by Newton's method."""
+    design = np.hstack([np.ones((len(x), 1)), x])
+    penalty = np.diag([0.0, *[_RIDGE] * x.shape[1]])
+    beta = np.zeros(design.shape[1])
+    for _ in range(_STEPS):
+        p = 1 / (1 + np.exp(-np.clip(design @ beta, -30, 30)))
+        gradient = design.T @ (p - y) + penalty @ beta
+        curvature = (design * (p * (1 - p))[:, None]).T @ design + penalty
+        step = np.linalg.solve(curvature + 1e-9 * np.eye(len(beta)), gradient)
+        beta = beta - step
+        if float(np.abs(step).max()) < 1e-8:
+            break
+    return float(beta[0]), beta[1:]
+
+
+def _isotonic(logits: Any, y: Any) -> tuple[tuple[float, float], ...]:
+    """Pool adjacent violators over bins of equally many answers; one knot a pool, at its middle."""
+    order = np.argsort(logits, kind="stable")
+    pools = [
+        [float(logits[part].mean()), float(y[part].sum()) + 0.5, float(len(part)) + 1.0]
+        for part in np.array_split(order, min(_MAX_KNOTS, max(2, len(order) // 40)))
+    ]
+    merged: list[list[float]] = []
+    for pool in pools:
+        merged.append(pool)
+        while len(merged) > 1 and merged[-2][1] / merged[-2][2] >= merged[-1][1] / merged[-1][2]:
+            at, right, count = merged.pop()
+            before = merged[-1]
+            before[0] = (before[0] * before[2] + at * count) / (before[2] + count)
+            before[1], before[2] = before[1] + right, before[2] + count
+    return tuple((round(at, 4), round(right / count, 4)) for at, right, count in merged)
+
+
+def confidences(fits: Iterable[Fit], rows: Sequence[Row], *, part: str = "whole") -> list[float]:
+    """The confidence of each answer, 0 where a hard fault settles it."""
+    by_task = {fit.task: fit for fit in fits if fit.part == part}
+    found = []
+    for row in rows:
+        signals = read(row, is_whole=part == "whole")
+        chosen = by_task.get(task_of(row.prompt), by_task["*"])
+        found.append(0.0 if signals is None else chosen.probability(signals))
+    return found
+
+
+def calibration_error(confidence: Sequence[float], right: Sequence[float]) -> float:
+    """Expected calibration error over bins of equally many answers."""
+    order = np.argsort(confidence, kind="stable")
+    p, y = np.asarray(confidence)[order], np.asarray(right, dtype=float)[order]
+    parts = np.array_split(np.arange(len(p)), _BINS)
+    return float(sum(abs(p[part].mean() - y[part].mean()) * len(part) for part in parts) / len(p))
+
+
+def fits_of(rows: Sequence[Row], *, is_recorded: bool) -> list[Fit]:
+    """A fit of everything, and of beginnings; of recorded answers one of each kind of task, too."""
+    names = sorted(KNOWN if is_recorded else KNOWN - _OF_STYLE)
+    fits = [fit(rows, names, part="whole"), fit(rows, names, part="prefix")]
+    for task in sorted({task_of(row.prompt) for row in rows}) if is_recorded else ():
+        own = [row for row in rows if task_of(row.prompt) == task]
+        if len(own) >= _MIN_ROWS:
+            fits.append(fit(own, names, part="whole", task=task))
+    return fits
+
+
+def with_errors(fits: Sequence[Fit], held_out: Sequence[Row]) -> list[Fit]:
+    """The fits, with their calibration error on rows that they have not seen."""
+    found = []
+    for one in fits:
+        own = [row for row in held_out if one.task in {"*", task_of(row.prompt)}]
+        alone = msgspec.structs.replace(one, task="*")
+        error = calibration_error(
+            confidences([alone], own, part=one.part), [row.weak_correct for row in own]
+        )
+        found.append(msgspec.structs.replace(one, ece=round(error, 4)))
+    return found
+
+
+def main() -> None:
+    """Run the program."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--answers", type=Path, help="JSONL of recorded answers")
+    parser.add_argument("--to", type=Path, default=TARGET, help="file to write")
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    arguments = parser.parse_args()
+    rows = rows_of(arguments.answers) if arguments.answers else made_up(ROWS, seed=1)
+    middle = len(rows) * 3 // 4
+    fits = with_errors(
+        fits_of(rows[:middle], is_recorded=arguments.answers is not None), rows[middle:]
+    )
+    for one in fits:
+        print(f"{one.part:6} {one.task:7} rows {one.rows:5}  ECE held out {one.ece:.3f}")
+    if not arguments.check:
+        arguments.to.write_bytes(calibration_file(fits))
+
+
+if __name__ == "__main__":
+    main()

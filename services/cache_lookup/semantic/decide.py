@@ -1,0 +1,80 @@
+"""Which of the nearest questions, if any, has the answer to this one."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from services.cache_lookup.semantic.guards import objection
+from services.shared.domain.events import AnswerCached
+
+
+class Candidate(Protocol):
+    """An entry that came close; its scope is that of the question."""
+
+    @property
+    def entry(self) -> AnswerCached:
+        """The entry; it has a ``SemanticKey``."""
+        ...
+
+    @property
+    def similarity(self) -> float:
+        """Cosine of both questions, -1..1."""
+        ...
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
+    """What was chosen, and why not the others.
+
+    Attributes:
+        near: What may be served; None = nothing.
+        candidate: The best that no guard objects to, whether it may be served or not; else the
+            closest of all; None = there was none.
+        similarity: Cosine of ``candidate``; 0 = there was none.
+        score: Of ``candidate``, 0..1, comparable across pairs; 0 = a guard objects.
+        objections: Candidates that a guard objects to, by entry id, with the guard's name.
+    """
+
+    near: Candidate | None = None
+    candidate: Candidate | None = None
+    similarity: float = 0.0
+    score: float = 0.0
+    objections: tuple[tuple[str, str], ...] = ()
+
+
+def choose(
+    asked: str, nears: Sequence[Candidate], *, threshold: float, use_verifier: bool
+) -> Choice:
+    """Choose whose answer may be served.
+
+    Args:
+        asked: The question, as ``Question.text``.
+        nears: The nearest entries of its scope.
+        threshold: Least similarity of what is served.
+        use_verifier: Whether the verifier ranks the candidates and has a say beside the guards.
+    """
+    keyed = [(near, near.entry.semantic.text) for near in nears if near.entry.semantic is not None]
+    verdicts = [(near, text, objection(asked, text)) for near, text in keyed]
+    objections = tuple((near.entry.entry_id, guard) for near, _, guard in verdicts if guard)
+    scored = [
+        (score_of(asked, text, near.similarity, use_verifier=use_verifier), near)
+        for near, text, guard in verdicts
+        if guard is None
+    ]
+    if not scored:
+        closest = max((near for near, _ in keyed), key=lambda near: near.similarity, default=None)
+        similarity = closest.similarity if closest else 0.0
+        return Choice(candidate=closest, similarity=similarity, objections=objections)
+    score, best = max(scored, key=lambda pair: pair[0])
+    return Choice(
+        near=best if score >= threshold else None,
+        candidate=best,
+        similarity=best.similarity,
+        score=score,
+        objections=objections,
+    )
+
+
+def score_of(asked: str, cached: str, similarity: float, *, use_verifier: bool) -> float:
+    """How sure it is that both questions have one answer, 0..1, where no guard objects."""
+    return min(1.0, max(0.0, similarity))

@@ -1,0 +1,173 @@
+"""Words of a question: tokens, stems, numbers, and what counts as the same word."""
+
+import re
+from functools import lru_cache
+
+import msgspec
+
+from services.cache_lookup.semantic.vocabulary import (
+    FUNCTION_WORDS,
+    NUMBER_WORDS,
+    SCALES,
+    SYNONYMS,
+    UNITS,
+)
+
+_TOKEN = re.compile(
+    r"[$€£¥₹%]|\d+(?:[.,:/]\d+)*(?:st|nd|rd|th)?\b|[^\W_]+(?:\.[^\W\d_]\b)*(?:[+#]+|\d)*"
+)
+_CONTRACTIONS = (
+    (re.compile(r"\b(ca)n['’]?t\b", re.IGNORECASE), r"\1n not"),
+    (re.compile(r"\bcannot\b", re.IGNORECASE), "can not"),
+    (re.compile(r"\bwo(?:n['’]t)\b", re.IGNORECASE), "will not"),
+    (
+        re.compile(
+            r"\b(is|are|was|were|do|does|did|has|have|had|could|should|would|must|need|ai)n['’]?t\b",
+            re.IGNORECASE,
+        ),
+        r"\1 not",
+    ),
+    (re.compile(r"['’](?:s|re|ve|m|ll|d)\b", re.IGNORECASE), ""),
+)
+_COURTESY = re.compile(
+    r"^(?:hi|hello|hey|ok|okay|please|so|well|excuse me|sorry|quick question|thanks)\b[\s,.!:-]*"
+    r"|^(?:can|could|would|will) you (?:please |kindly |possibly )?"
+    r"(?:tell me|explain(?: to me)?|help me(?: understand| with)?|show me|let me know|say)\b"
+    r"|^(?:please )?(?:tell me|let me know|explain to me)\b"
+    r"|^i(?: would|['’]d)? (?:just )?(?:want|like|need|wish|would like) to (?:know|ask|find out)\b"
+    r"|^(?:do|would|might) you (?:happen to )?know\b"
+    r"|[\s,]*\b(?:please|kindly|thanks|thank you|thx|pls|plz|in advance)\b[\s.!?]*",
+    re.IGNORECASE,
+)
+
+
+class Words(msgspec.Struct, frozen=True):
+    """A question's words.
+
+    Attributes:
+        tokens: All of them, in lower case, contractions and courtesies resolved.
+        shapes: The same as they were written.
+        content: Stems of those that carry meaning, in order.
+    """
+
+    tokens: tuple[str, ...]
+    shapes: tuple[str, ...]
+    content: tuple[str, ...]
+
+
+@lru_cache(maxsize=8_192)
+def words_of(text: str) -> Words:
+    """Take a question apart."""
+    plain = text
+    for pattern, replacement in _CONTRACTIONS:
+        plain = pattern.sub(replacement, plain)
+    for _ in range(2):
+        shorter = _COURTESY.sub(" ", plain).strip()
+        plain = shorter or plain
+    shapes = tuple(_TOKEN.findall(plain))
+    tokens = tuple(shape.lower() for shape in shapes)
+    content = tuple(stem(token) for token in tokens if token not in FUNCTION_WORDS)
+    return Words(tokens, shapes, content)
+
+
+@lru_cache(maxsize=16_384)
+def stem(word: str) -> str:
+    """A word without its inflection, synonyms as one; crude, and the same for both questions."""
+    word = SYNONYMS.get(word, word)
+    if len(word) <= 3 or not word.isalpha():
+        return word
+    for ending, least, put in _ENDINGS:
+        if word.endswith(ending) and len(word) - len(ending) >= least:
+            root = word[: -len(ending)] + put
+            if not put and ending in _DOUBLING and _is_doubled(root):
+                root = root[:-1]
+            return SYNONYMS.get(root, root.removesuffix("e") if len(root) > 4 else root)
+    return word.removesuffix("e") if len(word) > 4 else word
+
+
+_DOUBLING = frozenset({"ing", "ed", "er", "ers"})
+_ENDINGS = (
+    ("sses", 2, "ss"),
+    ("ies", 2, "y"),
+    ("ied", 2, "y"),
+    ("ations", 4, "ate"),
+    ("ation", 4, "ate"),
+    ("ions", 4, ""),
+    ("ion", 4, ""),
+    ("ings", 3, ""),
+    ("ing", 3, ""),
+    ("ments", 4, ""),
+    ("ment", 4, ""),
+    ("edly", 3, ""),
+    ("ed", 3, ""),
+    ("ly", 4, ""),
+    ("ss", 1, "ss"),
+    ("us", 2, "us"),
+    ("is", 2, "is"),
+    ("es", 4, ""),
+    ("s", 2, ""),
+)
+
+
+def _is_doubled(root: str) -> bool:
+    return len(root) > 3 and root[-1] == root[-2] and root[-1] not in "lsz"
+
+
+def numbers_of(tokens: tuple[str, ...]) -> frozenset[str]:
+    """The numbers of a text, spelled-out ones too, each in one way to write it."""
+    found: set[str] = set()
+    value, is_open = 0.0, False
+    for token in (*tokens, ""):
+        number = NUMBER_WORDS.get(token, 1.0 if token == "one" and value >= _TWENTY else None)
+        if number is not None and is_open and number < value:
+            value += number
+        elif token in SCALES:
+            value, is_open = (value or 1.0) * SCALES[token], True
+        elif not (is_open and token == "and"):
+            if is_open:
+                found.add(_written(value))
+            plain = _digits(token) if any(map(str.isdigit, token)) else ""
+            value = number or (float(plain) if _PLAIN.fullmatch(plain) else 0.0)
+            is_open = number is not None or bool(value)
+            if plain and not is_open:
+                found.add(plain)
+    return frozenset(found)
+
+
+_TWENTY = 20
+_PLAIN = re.compile(r"\d+(?:\.\d+)?")
+
+
+def _written(value: float) -> str:
+    return f"{value:g}" if value < 1e6 else f"{value:.0f}"
+
+
+def _digits(token: str) -> str:
+    plain = re.sub(r"(?<=\d)(?:st|nd|rd|th)$", "", token).replace(",", "")
+    scaled = re.fullmatch(r"(\d+(?:\.\d+)?)([km])", plain)
+    if scaled:
+        return _written(float(scaled[1]) * (1_000 if scaled[2] == "k" else 1_000_000))
+    try:
+        return _written(float(plain))
+    except ValueError:
+        return plain
+
+
+def units_of(tokens: tuple[str, ...]) -> frozenset[str]:
+    """Units, currencies and percents of a text."""
+    return frozenset(unit for token in tokens if (unit := UNITS.get(token)))
+
+
+def is_typo(one: str, other: str) -> bool:
+    """Whether two words differ as a word and its misspelling do: by one letter, or two swapped."""
+    if one[:1] != other[:1] or min(len(one), len(other)) < 5 or abs(len(one) - len(other)) > 1:
+        return False
+    start = 0
+    while start < min(len(one), len(other)) and one[start] == other[start]:
+        start += 1
+    rest, other_rest = one[start:], other[start:]
+    if len(rest) == len(other_rest):
+        return rest[1:] == other_rest[1:] or (
+            rest[:2] == other_rest[1::-1] and rest[2:] == other_rest[2:]
+        )
+    return rest[1:] == other_rest or rest == other_rest[1:]

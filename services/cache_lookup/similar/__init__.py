@@ -1,0 +1,1 @@
+"""The semantic tier: answers to questions that mean the same."""

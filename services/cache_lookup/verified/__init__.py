@@ -1,0 +1,1 @@
+"""The verified mode: semantic answers only while a stated bound on wrong ones is held."""

@@ -1,0 +1,94 @@
+"""One tenant's controller: how sure a semantic answer has to be, as far as its evidence goes."""
+
+from collections.abc import Sequence
+
+from services.cache_lookup.verified.bound import Bets
+from services.shared.domain.verified import LEAST_SCORE
+
+THRESHOLDS: Sequence[float] = tuple(number / 100 for number in range(round(100 * LEAST_SCORE), 100))
+"""Scores from which on answers may be served, ascending."""
+
+NOTHING = float("inf")
+EARLY_REQUESTS = 1_000
+EARLY_SHARE = 0.3
+LATER_SHARE = 0.1
+"""Share of served hits that are asked again: of a tenant's first requests, and of the others."""
+
+MOST_WEIGHT = 1 / LATER_SHARE
+MOST_VETOES = 10_000
+
+
+class Controller:
+    """Holds P(wrong and served) of one tenant below a bound; starts with nothing served.
+
+    Evidence is that of requests whose candidate was compared with a fresh answer, and of those
+    that had no candidate: these are right by nature. A stage of the pipeline feeds it in log order.
+
+    Attributes:
+        threshold: Score from which on answers are served now; ``NOTHING`` = none is.
+        requests: Requests that the evidence stands for.
+    """
+
+    def __init__(self, *, most_wrong: float) -> None:
+        """Know nothing, serve nothing.
+
+        Args:
+            most_wrong: Bound on P(wrong and served), a share of all requests that are compared.
+        """
+        self.threshold = NOTHING
+        self.requests = 0.0
+        self._bets = Bets(THRESHOLDS, most_wrong=most_wrong)
+        self._vetoes: dict[str, float] = {}
+
+    @property
+    def share(self) -> float:
+        """Share of served hits that are asked again now."""
+        return EARLY_SHARE if self.requests < EARLY_REQUESTS else LATER_SHARE
+
+    def serves(self, entry_id: str, score: float) -> bool:
+        """Whether an entry's answer is served.
+
+        Args:
+            entry_id: The entry.
+            score: Of the entry for the question, 0..1.
+        """
+        return score >= self.threshold and score > self._vetoes.get(entry_id, -1.0)
+
+    def saw_none(self, count: int) -> None:
+        """Take requests that had no candidate, or one that was vetoed anyway.
+
+        Args:
+            count: How many.
+        """
+        if count > 0:
+            self._add(1.0, None, count=count)
+
+    def judged(
+        self, entry_id: str, *, score: float, is_right: bool, was_served: bool, weight: float
+    ) -> None:
+        """Take a request whose candidate was compared with a fresh answer.
+
+        Args:
+            entry_id: The candidate.
+            score: Its score, 0..1.
+            is_right: Whether both answers say the same.
+            was_served: Whether its answer had been served.
+            weight: Requests that this one stands for.
+        """
+        wrong_at = None if is_right or score <= self._vetoes.get(entry_id, -1.0) else score
+        self._add(min(max(weight, 1.0), MOST_WEIGHT), wrong_at)
+        if not is_right and was_served:
+            self._veto(entry_id, score)
+
+    def _add(self, weight: float, wrong_at: float | None, *, count: int = 1) -> None:
+        heaviest = 1 / self.share if self.threshold < NOTHING else 1.0
+        self._bets.add(weight=weight, heaviest=heaviest, wrong_at=wrong_at, count=count)
+        self.requests += weight * count
+        place = self._bets.lowest_certified
+        self.threshold = THRESHOLDS[place] if place < len(THRESHOLDS) else NOTHING
+
+    def _veto(self, entry_id: str, score: float) -> None:
+        score = max(score, self._vetoes.pop(entry_id, -1.0))
+        self._vetoes[entry_id] = score
+        if len(self._vetoes) > MOST_VETOES:
+            del self._vetoes[next(iter(self._vetoes))]

@@ -1,0 +1,1 @@
+"""``millrace cache``: what the cache holds, why it answers as it does, and how to purge it."""

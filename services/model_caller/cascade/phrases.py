@@ -1,0 +1,162 @@
+"""What the words of a prompt and of an answer give away: kind of task, doubts, language. Pure."""
+
+import re
+from collections import Counter
+
+OPENING_CHARS = 200
+"""Doubts and refusals are looked for at the beginning: further on, such words mean other things."""
+
+_SAMPLE_CHARS = 2_000
+_I = re.IGNORECASE
+
+_HEDGE = re.compile(
+    r"\b(?:i(?:'| a)?m not (?:entirely |completely |quite )?(?:sure|certain)|"
+    r"not entirely (?:sure|clear)|"
+    r"i (?:think|believe|guess|assume|suppose)|it(?:'s| is) (?:unclear|possible that|hard to say)|"
+    r"(?:might|may|could) (?:be|have)|perhaps|maybe|possibly|probably|presumably|"
+    r"without more (?:information|context|details)|hard to (?:say|tell)|"
+    r"more information (?:is|would be) (?:needed|required)|if i understand)\b",
+    _I,
+)
+_REFUSAL = re.compile(
+    r"\b(?:i(?:'m| am) (?:sorry|unable|afraid)|i (?:can(?:no|')t|cannot|won't|will not) "
+    r"(?:help|assist|answer|provide|do|fulfil|comply|determine|access|solve)|"
+    r"as an ai\b|i do(?:n't| not) (?:have (?:access|enough|the)|know)|"
+    r"(?:cannot|can't) be (?:answered|determined|solved)|"
+    r"unable to (?:answer|determine|provide|help))",
+    _I,
+)
+
+_DEMANDS: tuple[tuple[re.Pattern[str], re.Pattern[str]], ...] = (
+    (
+        re.compile(
+            r"#### ?(?:-?\$?\d|[<{\[]|(?:the |your |a )?(?:final )?(?:answer|number|result))", _I
+        ),
+        re.compile(r"####[ \t]*\S"),
+    ),
+    (re.compile(r"\\boxed"), re.compile(r"\\boxed")),
+    (re.compile(r"<answer>", _I), re.compile(r"<answer>", _I)),
+    (
+        re.compile(
+            r"\b(?:answer|reply|respond)(?: only)? with (?:only |just )?"
+            r"(?:the |a |one |a single |one single )?letter\b",
+            _I,
+        ),
+        re.compile(r"(?<![A-Za-z])[A-J](?![A-Za-z])"),
+    ),
+    (
+        re.compile(
+            r"\b(?:answer|reply|respond)(?: only)? with (?:only |just )?['\"]?yes['\"]? or", _I
+        ),
+        re.compile(r"\b(?:yes|no)\b", _I),
+    ),
+    (
+        re.compile(
+            r"\b(?:answer|reply|respond)(?: only)? with (?:only |just )?(?:a|the|one) number\b", _I
+        ),
+        re.compile(r"\d"),
+    ),
+)
+"""Formats that a prompt can demand, and what an answer in each of them has."""
+
+_CODE = re.compile(
+    r"```|\b(?:python|javascript|typescript|java|rust|golang|sql|regex|function|method|unit tests?|"
+    r"script|bash|code|program)\b|\bdef \w+\(",
+    _I,
+)
+_CHOICE = re.compile(r"(?:^|\n)\s*\(?A[.):]\s.*\n\s*\(?B[.):]\s", re.DOTALL)
+_QUANTITY = re.compile(
+    r"\b(?:how (?:many|much|long|far|old|tall|fast)|what (?:is|are|was|will be) the "
+    r"(?:total|sum|difference|product|average|number|amount|cost|price|percentage|probability|area|"
+    r"volume|value|speed|distance|profit)|calculate|compute|solve|find the)\b",
+    _I,
+)
+_TRANSLATES = re.compile(
+    r"translat|übersetz|tradu|перевед|翻译|翻訳|"
+    r"\b(?:in|into|to|auf|ins|en|em) (?:english|german|french|spanish|italian|portuguese|russian|"
+    r"chinese|japanese|korean|arabic|deutsch|englisch|français|anglais|inglés|español)\b",
+    _I,
+)
+_STOP_WORDS = {
+    "en": "the and of is to in that it was for are with this you have",
+    "de": "der die und das ist nicht ein eine zu den mit sich auf für ich",
+    "fr": "le les et des est une dans que pour qui pas sur vous avec du",
+    "es": "el los y una es por para con las del que en no como su",
+}
+_LANGUAGES = {
+    word: [name for name, words in _STOP_WORDS.items() if word in words.split()]
+    for words in _STOP_WORDS.values()
+    for word in words.split()
+}
+_MIN_STOP_WORDS = 4
+_WORD = re.compile(r"[^\W\d_]+")
+_CERTAIN_SHARE = 0.7
+_SCRIPTS = (
+    (0x0370, 0x0400, "greek"),
+    (0x0400, 0x0530, "cyrillic"),
+    (0x0590, 0x0600, "hebrew"),
+    (0x0600, 0x0780, "arabic"),
+    (0x0900, 0x0980, "devanagari"),
+    (0x0E00, 0x0E80, "thai"),
+    (0x1100, 0x1200, "hangul"),
+    (0x3040, 0x3100, "kana"),
+    (0x3400, 0xA000, "han"),
+    (0xAC00, 0xD7B0, "hangul"),
+)
+
+
+def task_of(prompt: str) -> str:
+    """Kind of a task: ``choice``, ``code``, ``math`` or ``text``."""
+    sample = prompt[-_SAMPLE_CHARS:]
+    if _CHOICE.search(sample):
+        return "choice"
+    if _CODE.search(sample):
+        return "code"
+    return "math" if _QUANTITY.search(sample) and re.search(r"\d", sample) else "text"
+
+
+def hedges_in(answer: str) -> int:
+    """Number of words of doubt at the beginning of an answer."""
+    return len(_HEDGE.findall(answer[:OPENING_CHARS]))
+
+
+def refuses(answer: str) -> bool:
+    """Whether an answer begins by declining."""
+    return _REFUSAL.search(answer[:OPENING_CHARS]) is not None
+
+
+def misses_format(instructions: str, answer: str) -> bool:
+    """Whether an answer lacks what the instructions demand of its format."""
+    return any(demand.search(instructions) and not has.search(answer) for demand, has in _DEMANDS)
+
+
+def differs_in_language(prompt: str, answer: str) -> bool:
+    """Whether an answer is in another language than its prompt, which asks for no translation."""
+    asked, given = language_of(prompt), language_of(answer)
+    return bool(asked and given and asked != given) and not _TRANSLATES.search(prompt)
+
+
+def language_of(text: str) -> str:
+    """Script of a text, or for Latin script its language where that is clear; empty = unclear."""
+    sample = text[:_SAMPLE_CHARS]
+    if not sample.isascii():
+        letters = [character for character in sample if character.isalpha()]
+        foreign = Counter(script for script in map(_script_of, letters) if script)
+        if foreign:
+            (script, count), *_ = foreign.most_common(1)
+            if foreign.total() >= _CERTAIN_SHARE * len(letters):
+                # Japanese is written in both
+                return "kana" if script == "han" and foreign["kana"] > count / 8 else script
+    found: Counter[str] = Counter()
+    for word in _WORD.findall(sample.lower()):
+        found.update(_LANGUAGES.get(word, ()))
+    if not found:
+        return ""
+    (language, hits), *others = found.most_common(2)
+    is_clear = hits >= _MIN_STOP_WORDS and (not others or others[0][1] * 2 <= hits)
+    return language if is_clear else ""
+
+
+def _script_of(character: str) -> str:
+    code = ord(character)
+    return next((name for start, end, name in _SCRIPTS if start <= code < end), "")

@@ -1,0 +1,251 @@
+"""What an answer shows of its own quality. Pure.
+
+Hard faults settle it: such an answer is not good whatever else it shows. The other signals are
+numbers that a calibration weighs. No model is asked and nothing is learned here.
+"""
+
+import ast
+import math
+import re
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from services.model_caller.cascade.equations import check_equations
+from services.model_caller.cascade.phrases import (
+    differs_in_language,
+    hedges_in,
+    misses_format,
+    refuses,
+    task_of,
+)
+from services.model_caller.levers.asked import Asked, text_of
+from services.model_caller.levers.schemas import why_not
+from services.model_caller.levers.structure import fault_of_content
+
+__all__ = ["KNOWN", "Given", "given_of", "hard_fault", "signals_of", "task_of"]
+
+KNOWN = frozenset(
+    {
+        # of beginnings too
+        "wrong_equations",
+        "right_equations",
+        "hedges",
+        "refuses",
+        "foreign_language",
+        "has_logprobs",
+        "logprob_p10",
+        "logprob_min",
+        "logprob_first",
+        # of whole answers alone
+        "length",
+        "length_to_prompt",
+        "near_cap",
+        "unfinished",
+        "broken_code",
+        "number_missing",
+        "number_from_nowhere",
+        "has_conclusion",
+    }
+)
+"""Names of all signals."""
+
+MAX_READ_CHARS = 32_000
+"""Characters of an answer that are read, from its beginning; its end is always looked at."""
+
+_MAX_CODE_CHARS = 20_000
+_TAIL_CHARS = 4_000
+_MIN_LOOP_CHARS = 800
+_LOOP_RATIO = 0.08
+_LOWEST_LOGPROB = -10.0
+_FIRST_TOKENS = 5
+_NEAR_CAP = 0.9
+_CODE_BLOCK = re.compile(r"```(?:python|py)[ \t]*\n(.*?)```", re.DOTALL | re.IGNORECASE)
+_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
+_CONCLUSION = re.compile(
+    r"####|\\boxed|\b(?:the (?:final |correct )?(?:answer|result)|therefore|in total|so,? in total|"
+    r"altogether)\b",
+    re.IGNORECASE,
+)
+_ENDINGS = tuple(".!?)]}\"'`|*0123456789\u00bb\u201d\u3002\uff01\uff1f\u2026")
+
+
+class Given(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer, as far as it is judged: its first choice.
+
+    Attributes:
+        text: Its words.
+        finish_reason: Why it ended; empty = it has not.
+        refusal: The provider's own mark of a refusal; empty = none.
+        calls: Tools called: name and arguments, as the model wrote them.
+        output_tokens: Tokens of the whole answer; 0 = not known.
+        logprobs: Log probabilities of its tokens; empty = not given.
+    """
+
+    text: str
+    finish_reason: str = ""
+    refusal: str = ""
+    calls: tuple[tuple[str, str], ...] = ()
+    output_tokens: int = 0
+    logprobs: tuple[float, ...] = ()
+
+
+def given_of(document: Mapping[str, Any], *, output_tokens: int = 0) -> Given:
+    """Read a whole answer of chat or text completion."""
+    choice = document["choices"][0]
+    message = choice.get("message") or {}
+    calls = message.get("tool_calls") or ()
+    functions = [call.get("function") or {} for call in calls if isinstance(call, dict)]
+    text = text_of(message.get("content")) or choice.get("text") or ""
+    return Given(
+        text=text,
+        finish_reason=choice.get("finish_reason") or "",
+        refusal=str(message.get("refusal") or ""),
+        calls=tuple(
+            (str(function.get("name")), str(function.get("arguments") or ""))
+            for function in functions
+        ),
+        output_tokens=output_tokens,
+        logprobs=_logprobs(choice.get("logprobs")),
+    )
+
+
+def hard_fault(asked: Asked, given: Given) -> str | None:
+    """Why a whole answer is not good, for certain; None = nothing speaks against it for certain."""
+    is_cut = given.finish_reason == "length" and asked.is_chat  # completions end so as a rule
+    if is_cut or given.finish_reason == "content_filter":
+        return given.finish_reason
+    if given.refusal:
+        return "refusal"
+    if given.calls:
+        return _fault_of_calls(asked, given.calls)
+    if not given.text.strip():
+        return "empty"
+    if asked.wants_json:
+        return "invalid_json" if fault_of_content(given.text, asked) else None
+    if misses_format(f"{asked.guidance}\n{asked.prompt}", given.text):
+        return "format"
+    return "repetition" if loops(given.text) else None
+
+
+def is_settled_by_structure(asked: Asked, given: Given) -> bool:
+    """Whether an answer without a hard fault is for machines, and needs no other judgement."""
+    return bool(given.calls) or asked.wants_json
+
+
+def loops(text: str) -> bool:
+    """Whether the end of a text says the same over and over: it packs far too well."""
+    tail = text[-_TAIL_CHARS:].encode(errors="replace")
+    if len(tail) < _MIN_LOOP_CHARS:
+        return False
+    return len(zlib.compress(tail, 1)) < _LOOP_RATIO * len(tail)
+
+
+def signals_of(asked: Asked, given: Given, *, is_whole: bool = True) -> dict[str, float]:
+    """All signals of an answer that are not zero.
+
+    Args:
+        asked: What was asked for.
+        given: The answer, or its beginning.
+        is_whole: Whether it is complete.
+    """
+    text = given.text[:MAX_READ_CHARS]
+    right, wrong, results = check_equations(text)
+    found = {
+        "wrong_equations": float(min(wrong, 3)),
+        "right_equations": math.log1p(right),
+        "hedges": float(min(hedges_in(text), 3)),
+        "refuses": float(refuses(text)),
+        "foreign_language": float(differs_in_language(asked.prompt, text)),
+        **_of_logprobs(given.logprobs),
+    }
+    if is_whole:
+        found |= _of_the_whole(asked, given, results)
+    return {name: value for name, value in found.items() if value}
+
+
+def _of_the_whole(asked: Asked, given: Given, results: frozenset[float]) -> dict[str, float]:
+    text, prompt = given.text, asked.prompt
+    cap = asked.max_tokens
+    end = text.rstrip()[-1:]
+    found = {
+        "length": math.log1p(len(text) / 100),
+        "length_to_prompt": max(-4.0, min(4.0, math.log((len(text) + 40) / (len(prompt) + 40)))),
+        "near_cap": float(bool(cap) and given.output_tokens >= _NEAR_CAP * cap),
+        "unfinished": float(not end.endswith(_ENDINGS) or text.count("```") % 2 == 1),
+        "broken_code": float(_has_broken_code(text)),
+        "has_conclusion": float(_CONCLUSION.search(text[-_TAIL_CHARS:]) is not None),
+    }
+    if task_of(prompt) == "math":
+        number = _last_number(text)
+        found["number_missing"] = float(number is None)
+        is_stray = number is not None and bool(results) and number not in results
+        found["number_from_nowhere"] = float(is_stray)
+    return found
+
+
+def _last_number(text: str) -> float | None:
+    """The last number of the last line that says something."""
+    line = text.rstrip().rsplit("\n", 1)[-1]
+    numbers = _NUMBER.findall(line[-500:])
+    return float(numbers[-1].replace(",", "")) if numbers else None
+
+
+def _has_broken_code(text: str) -> bool:
+    return any(not _parses(block) for block in _CODE_BLOCK.findall(text[:MAX_READ_CHARS]))
+
+
+def _parses(code: str) -> bool:
+    if len(code) > _MAX_CODE_CHARS:
+        return True
+    try:
+        ast.parse(code)
+    except (SyntaxError, ValueError):
+        return False
+    except (RecursionError, MemoryError):  # nested beyond what the parser bears: not known
+        return True
+    return True
+
+
+def _of_logprobs(logprobs: Sequence[float]) -> dict[str, float]:
+    """Quantiles tell more than the mean, which favours long answers."""
+    if not logprobs:
+        return {}
+    ordered = sorted(logprobs)
+    first = logprobs[:_FIRST_TOKENS]
+    found = {
+        "logprob_p10": ordered[len(ordered) // 10],
+        "logprob_min": ordered[0],
+        "logprob_first": sum(first) / len(first),
+    }
+    return {"has_logprobs": 1.0} | {
+        name: min(0.0, max(_LOWEST_LOGPROB, value)) for name, value in found.items()
+    }
+
+
+def _logprobs(reported: object) -> tuple[float, ...]:
+    """Log probabilities as chat or text completions report them; anything else is none."""
+    fields = reported if isinstance(reported, dict) else {}
+    values: list[Any]
+    tokens = fields.get("content")
+    if isinstance(tokens, list):
+        values = [token.get("logprob") for token in tokens if isinstance(token, dict)]
+    else:
+        values = list(fields.get("token_logprobs") or ())
+    numbers = [float(it) for it in values if isinstance(it, int | float)]
+    return tuple(numbers) if len(numbers) == len(values) else ()
+
+
+def _fault_of_calls(asked: Asked, calls: Sequence[tuple[str, str]]) -> str | None:
+    for name, arguments in calls:
+        if name not in asked.tools:
+            return "tool_unknown"
+        try:
+            value = msgspec.json.decode(arguments or "{}")
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return "tool_arguments"
+        if why_not(asked.tools[name], value) is not None:
+            return "tool_arguments"
+    return None

@@ -1,0 +1,46 @@
+"""Every test of this folder runs on each semantic index; Qdrant's on a small server of our own."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from qdrant_client import AsyncQdrantClient
+
+from services.shared.adapters.numpy_semantic_index import NumpySemanticIndex
+from services.shared.adapters.qdrant_semantic_index import QdrantSemanticIndex
+from services.shared.ports.semantic_index import SemanticIndex
+from tests.support.fake_clock import FakeClock
+from tests.support.fake_qdrant import FakeQdrant, fake_qdrant
+from tests.support.semantic_entries import DIMENSIONS
+
+MAX_ENTRIES = 8
+_PATIENT_S = 20.0  # the machine may be busy
+
+
+@asynccontextmanager
+async def index_on(
+    server: FakeQdrant, clock: FakeClock, *, read_s: float = _PATIENT_S, build: str = "fake-1"
+) -> AsyncIterator[QdrantSemanticIndex]:
+    """An index on a server."""
+    client = AsyncQdrantClient(url=server.url, check_compatibility=False)
+    try:
+        yield QdrantSemanticIndex(
+            client,
+            build=build,
+            dimensions=DIMENSIONS,
+            max_entries=MAX_ENTRIES,
+            clock=clock,
+            read_s=read_s,
+        )
+    finally:
+        await client.close()
+
+
+@pytest.fixture(params=["numpy", "qdrant"])
+async def index(request: pytest.FixtureRequest) -> AsyncIterator[SemanticIndex]:
+    """An empty index whose scopes hold ``MAX_ENTRIES``."""
+    if request.param == "numpy":
+        yield NumpySemanticIndex(max_entries=MAX_ENTRIES)
+        return
+    async with fake_qdrant() as server, index_on(server, FakeClock()) as made:
+        yield made

@@ -1,0 +1,87 @@
+"""What words give away."""
+
+import pytest
+
+from services.model_caller.cascade.phrases import (
+    differs_in_language,
+    hedges_in,
+    language_of,
+    misses_format,
+    refuses,
+    task_of,
+)
+
+ENGLISH = "The sea is deep and the ship that was lost in it is not to be found with this."
+GERMAN = "Das Meer ist tief und das Schiff ist nicht mit den Netzen für die Fische zu finden."
+
+
+@pytest.mark.parametrize(
+    ("prompt", "task"),
+    [
+        ("How many apples are 3 and 4?", "math"),
+        ("How many roads must a man walk down?", "text"),
+        ("Write a Python function that adds.", "code"),
+        ("What is 2 times 3?\nA. 5\nB. 6\nAnswer:", "choice"),
+        ("Explain the tides.", "text"),
+    ],
+)
+def test_kinds_of_tasks(prompt: str, task: str) -> None:
+    """By what is asked for."""
+    assert task_of(prompt) == task
+
+
+def test_doubt_counts_at_the_beginning() -> None:
+    """Further on the same words are part of the matter."""
+    assert hedges_in("I'm not sure, but perhaps it is.") == 2
+    assert hedges_in("It is. " * 40 + "Perhaps.") == 0
+
+
+def test_declining_counts_at_the_beginning() -> None:
+    """In the first words alone."""
+    assert refuses("I'm sorry, but I can't help with that.")
+    assert not refuses("The answer is 7.")
+
+
+@pytest.mark.parametrize(
+    ("demand", "without", "with_it"),
+    [
+        ("End with '#### <number>'.", "It is 7.", "It is 7.\n#### 7"),
+        ("Put it in \\boxed{}.", "It is 7.", "\\boxed{7}"),
+        ("Write <answer>...</answer>.", "7", "<answer>7</answer>"),
+        ("Answer with only the letter.", "apples, surely", "B"),
+        ("Reply with yes or no.", "certainly", "Yes."),
+        ("Answer only with a number.", "seven", "7"),
+    ],
+)
+def test_demanded_formats(demand: str, without: str, with_it: str) -> None:
+    """What is demanded has to be there; what is not demanded need not."""
+    assert misses_format(demand, without)
+    assert not misses_format(demand, with_it)
+    assert not misses_format("Just tell me.\n#### Notes", without)
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        (ENGLISH, "en"),
+        (GERMAN, "de"),
+        ("Жизнь длинна, и любовь ждёт.", "cyrillic"),
+        ("海はとても深いです。", "kana"),
+        ("海非常深船找不到了。", "han"),
+        ("El mar es una cosa que no se ve con los ojos en la noche.", "es"),
+        ("ok", ""),
+        ("7 + 4", ""),
+        ("Grüße aus Köln", ""),
+        ("the and der die und das", ""),
+    ],
+)
+def test_languages(text: str, language: str) -> None:
+    """The script, or for Latin letters the language where it is clear."""
+    assert language_of(text) == language
+
+
+def test_another_language_is_noticed_unless_it_was_asked_for() -> None:
+    """A translation is in another language by right."""
+    assert differs_in_language(ENGLISH, GERMAN)
+    assert not differs_in_language(f"Translate into German: {ENGLISH}", GERMAN)
+    assert not differs_in_language(ENGLISH, "7")

@@ -1,0 +1,182 @@
+"""What answers show."""
+
+import math
+from typing import Any
+
+import msgspec
+import pytest
+
+from services.model_caller.cascade.signals import (
+    KNOWN,
+    Given,
+    given_of,
+    hard_fault,
+    loops,
+    signals_of,
+)
+from services.model_caller.levers.asked import Asked, asked_of
+from tests.support.example_events import requested
+
+TOOL = {"type": "object", "required": ["city"], "properties": {"city": {"type": "string"}}}
+
+
+def answer(content: str | None = "It is 7.", *, reason: str = "stop", **more: Any) -> Given:
+    """What is read of a chat answer."""
+    message = {"role": "assistant", "content": content, **more}
+    return given_of({"choices": [{"message": message, "finish_reason": reason}]})
+
+
+def calling(name: str, arguments: str) -> Given:
+    """An answer that calls a tool."""
+    call = {"id": "1", "type": "function", "function": {"name": name, "arguments": arguments}}
+    return answer(None, reason="tool_calls", tool_calls=[call])
+
+
+ASKED = Asked(prompt="How many are 3 and 4?", tools={"weather": TOOL})
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        (answer(), None),
+        (answer(reason="length"), "length"),
+        (answer(reason="content_filter"), "content_filter"),
+        (answer(" \n"), "empty"),
+        (answer(None), "empty"),
+        (answer(None, refusal="No."), "refusal"),
+        (answer("seven " * 400), "repetition"),
+        (calling("weather", '{"city": "Bergen"}'), None),
+        (calling("forecast", "{}"), "tool_unknown"),
+        (calling("weather", "{"), "tool_arguments"),
+        (calling("weather", ""), "tool_arguments"),
+        (calling("weather", '{"city": 7}'), "tool_arguments"),
+    ],
+)
+def test_hard_faults(given: Given, fault: str | None) -> None:
+    """What settles it."""
+    assert hard_fault(ASKED, given) == fault
+
+
+def test_json_has_to_be_json() -> None:
+    """Where it was asked for, in the shape that was asked for."""
+    asked = Asked(prompt="Go.", wants_json=True, schema=TOOL)
+    assert hard_fault(asked, answer('{"city": "Bergen"}')) is None
+    assert hard_fault(asked, answer("{}")) == "invalid_json"
+    assert hard_fault(asked, answer("Bergen")) == "invalid_json"
+
+
+def test_a_missing_format_is_a_hard_fault() -> None:
+    """Wherever it was demanded."""
+    asked = Asked(prompt="How many?", guidance="End with #### <answer>.")
+    assert hard_fault(asked, answer("It is 7.")) == "format"
+    assert hard_fault(asked, answer("#### 7")) is None
+
+
+def test_a_completion_that_reaches_its_cap_is_whole() -> None:
+    """Completions end by their cap as a rule."""
+    given = given_of({"choices": [{"text": "and so on", "finish_reason": "length"}]})
+    assert given.text == "and so on"
+    assert hard_fault(Asked(prompt="Once", is_chat=False), given) is None
+
+
+def test_short_texts_do_not_loop() -> None:
+    """Nor do long ones that say something new."""
+    assert not loops("no " * 20)
+    assert not loops(" ".join(str(number * number) for number in range(600)))
+    assert loops("As I said, the answer is clear. " * 60)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text", "signal", "value"),
+    [
+        ("How many are 3 and 4?", "3 + 4 = 8", "wrong_equations", 1.0),
+        ("How many are 3 and 4?", "3 + 4 = 7", "right_equations", math.log(2)),
+        ("How many are 3 and 4?", "3 + 4 = 7\nThe answer is 9", "number_from_nowhere", 1.0),
+        ("How many are 3 and 4?", "They are seven.", "number_missing", 1.0),
+        ("Explain.", "I think it is.", "hedges", 1.0),
+        ("Explain.", "I cannot help with it.", "refuses", 1.0),
+        ("Explain.", "It is because the", "unfinished", 1.0),
+        ("Explain.", "```\nopen", "unfinished", 1.0),
+        ("Write Python.", "```python\ndef f(:\n```", "broken_code", 1.0),
+        ("Explain.", "Therefore it is.", "has_conclusion", 1.0),
+    ],
+)
+def test_soft_signals(prompt: str, text: str, signal: str, value: float) -> None:
+    """Each is seen where it stands."""
+    assert signals_of(Asked(prompt=prompt), Given(text=text))[signal] == pytest.approx(value)
+
+
+def test_a_faultless_answer_shows_no_fault() -> None:
+    """Only how long it is, and that it has worked something out and concluded."""
+    found = signals_of(ASKED, Given(text="3 + 4 = 7.\nThe answer is 7."))
+    assert found.keys() == {"right_equations", "length", "length_to_prompt", "has_conclusion"}
+
+
+def test_code_that_parses_is_not_broken() -> None:
+    """Nor is what is too long, or too deep, to be looked at."""
+    for code in ("x = 1", "x = " + "(" * 150 + "1" + ")" * 150, "x = 1\n" * 5_000):
+        given = Given(text=f"```python\n{code}\n```")
+        assert "broken_code" not in signals_of(Asked(prompt="Go."), given)
+
+
+def test_a_cap_that_is_reached_shows() -> None:
+    """As far as tokens are counted."""
+    given = Given(text="It is.", output_tokens=19)
+    assert signals_of(Asked(prompt="Go.", max_tokens=20), given)["near_cap"] == 1.0
+    assert "near_cap" not in signals_of(Asked(prompt="Go.", max_tokens=40), given)
+
+
+def test_log_probabilities_are_read_by_quantile() -> None:
+    """Of chat and of completions; bounded; a missing one makes all of them worth nothing."""
+    tokens = [{"token": "a", "logprob": -float(value)} for value in range(20)]
+    choice = {"message": {"content": "a"}, "finish_reason": "stop"}
+    given = given_of({"choices": [{**choice, "logprobs": {"content": tokens}}]})
+    found = signals_of(Asked(), given)
+    assert (found["has_logprobs"], found["logprob_min"]) == (1.0, -10.0)
+    assert found["logprob_first"] == -2.0
+    assert found["logprob_p10"] == -10.0
+    odd = given_of({"choices": [{"text": "a", "logprobs": {"token_logprobs": [None, -1.0]}}]})
+    assert odd.logprobs == ()
+    even = given_of({"choices": [{"text": "a", "logprobs": {"token_logprobs": [-2, -1.0]}}]})
+    assert even.logprobs == (-2.0, -1.0)
+
+
+def test_of_beginnings_only_what_can_be_known_is_read() -> None:
+    """An unfinished beginning is no fault."""
+    found = signals_of(ASKED, Given(text="I think that 3 + 4 ="), is_whole=False)
+    assert found == {"hedges": 1.0}
+
+
+def test_every_signal_is_known() -> None:
+    """A calibration can name each of them."""
+    given = Given(text="I cannot help. 3 + 4 = 8 ```python\n(\n```", logprobs=(-1.0,))
+    assert signals_of(Asked(prompt="How many are 3 and 4?", max_tokens=1), given).keys() <= KNOWN
+
+
+def test_what_is_asked_is_read_from_the_body() -> None:
+    """The last user message, what the system says, the schema and the tools."""
+    body = {
+        "model": "small",
+        "messages": [
+            {"role": "system", "content": "Be short."},
+            {"role": "user", "content": "Old."},
+            {"role": "assistant", "content": "Yes."},
+            {"role": "user", "content": [{"type": "text", "text": "New."}, {"type": "image_url"}]},
+        ],
+        "response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": TOOL}},
+        "tools": [
+            {"type": "function", "function": {"name": "weather", "parameters": TOOL}},
+            {"type": "custom", "custom": {"name": "other"}},
+        ],
+    }
+    asked = asked_of(requested(body=msgspec.json.encode(body), max_output_tokens=9))
+    assert asked == Asked(
+        prompt="New.",
+        guidance="Be short.",
+        max_tokens=9,
+        wants_json=True,
+        schema=TOOL,
+        tools={"weather": TOOL},
+    )
+    plain = asked_of(requested(body=b'{"prompt":"Once"}', operation="text_completion"))
+    assert (plain.prompt, plain.is_chat, plain.wants_json) == ("Once", False, False)

@@ -1,0 +1,227 @@
+"""Calls of several batches as one."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from services.model_caller.packing import CallLimits
+from tests.support.example_events import request_id
+from tests.support.fake_clock import START_MS
+from tests.support.scripted_provider import (
+    FOREVER,
+    Asked,
+    Script,
+    ScriptedProvider,
+    embedded,
+    refused,
+)
+from tests.unit.model_caller.callers import Caller, Served, embedding, merged
+
+
+def text(word: str, **fields: Any) -> bytes:
+    """A body."""
+    return json.dumps({"model": "e", "input": word, **fields}).encode()
+
+
+def taking(seconds: float, *, refusing: str = "") -> ScriptedProvider:
+    """A provider that takes its time, and refuses calls with an input."""
+
+    def play(asked: Asked) -> Script:
+        answer = refused(400) if refusing and refusing in listed(asked) else embedded(asked)
+        return Script(status=answer.status, before=[seconds], frames=answer.frames)
+
+    return ScriptedProvider(play)
+
+
+def listed(asked: Asked) -> list[str]:
+    """The inputs of a call."""
+    given = asked.body["input"]
+    return [given] if isinstance(given, str) else given
+
+
+async def served(caller: Caller, *words: str, **changes: Any) -> list[Served]:
+    """Serve batches of one request each, side by side."""
+    return list(
+        await asyncio.gather(
+            *(
+                caller.serve(merged(embedding(i, text(word), **changes)))
+                for i, word in enumerate(words, start=1)
+            )
+        )
+    )
+
+
+def codes(several: list[Served]) -> list[str]:
+    """How their requests ended: the error, or nothing."""
+    return [one.code for one in several]
+
+
+async def test_batches_that_are_ready_together_are_one_call() -> None:
+    """Each gets its own answer, and what it cost adds up."""
+    provider = taking(1.0)
+    several = await served(Caller({"first": provider}), "a", "bb", "ccc", "a")
+    (asked,) = provider.asked
+    assert sorted(listed(asked)) == ["a", "bb", "ccc"]
+    answers = [json.loads(one.one.response)["data"][0]["embedding"] for one in several]
+    assert answers == [[1.0], [2.0], [3.0], [1.0]]
+    assert sum(one.one.usage.input_tokens for one in several) == 9
+    assert sum(one.rows[0].cost_nanousd for one in several) == 9_000
+
+
+async def test_what_comes_during_a_call_is_the_next_one() -> None:
+    """Nothing waits for company, only for the call that is under way."""
+    provider = taking(1.0)
+    caller = Caller({"first": provider})
+    first = asyncio.create_task(caller.serve(merged(embedding(1, text("a")))))
+    await asyncio.sleep(0.5)
+    later = [
+        asyncio.create_task(caller.serve(merged(embedding(i, text("b" * i))))) for i in (2, 3, 4)
+    ]
+    await asyncio.gather(first, *later)
+    assert [len(listed(asked)) for asked in provider.asked] == [1, 3]
+    assert provider.asked[1].at_s - provider.asked[0].at_s == pytest.approx(1.0, abs=0.01)
+    saved = caller.registry.get_sample_value(
+        "millrace_shared_calls_saved_total",
+        {"provider": "first", "model": "one", "operation": "embeddings"},
+    )
+    assert saved == 2
+
+
+@pytest.mark.parametrize(("isolates", "calls"), [(False, [["a"], ["b"]]), (True, [["a", "b"]])])
+async def test_tenants_share_a_call_only_where_inputs_are_isolated(
+    *, isolates: bool, calls: list[list[str]]
+) -> None:
+    """What one tenant sends must not shape what another gets."""
+    provider = taking(1.0)
+    caller = Caller({"first": provider}, isolates_inputs=isolates)
+    await asyncio.gather(
+        caller.serve(merged(embedding(1, text("a"), tenant="one"))),
+        caller.serve(merged(embedding(2, text("b"), tenant="two"))),
+    )
+    assert sorted(map(listed, provider.asked)) == calls
+
+
+async def test_other_parameters_are_other_calls() -> None:
+    """And a batch that is not to be merged shares nothing."""
+    provider = taking(1.0)
+    caller = Caller({"first": provider})
+    alone = merged(embedding(3, text("c")))
+    await asyncio.gather(
+        caller.serve(merged(embedding(1, text("a")))),
+        caller.serve(merged(embedding(2, text("b", dimensions=2)))),
+        caller.serve(type(alone)(**{**_fields(alone), "merge": False})),
+    )
+    assert sorted(map(listed, provider.asked)) == [["a"], ["b"], ["c"]]
+
+
+def _fields(batch: Any) -> dict[str, Any]:
+    return {name: getattr(batch, name) for name in batch.__struct_fields__}
+
+
+async def test_one_bad_batch_fails_alone() -> None:
+    """Those that shared its call are asked for by themselves."""
+    provider = taking(0.1, refusing="bad")
+    several = await served(Caller({"first": provider}), "a", "bad", "c")
+    assert codes(several) == ["", "provider_rejected", ""]
+    assert len(provider.asked) == 1 + 3
+
+
+async def test_a_provider_that_is_down_fails_all_without_being_asked_for_each() -> None:
+    """It is asked again as often as for one."""
+    provider = ScriptedProvider([refused(503)])
+    several = await served(Caller({"first": provider}), "a", "b", "c")
+    assert set(codes(several)) == {"provider_overloaded"}
+    assert len(provider.asked) == 3
+
+
+async def test_who_cannot_wait_leaves_and_the_call_goes_on() -> None:
+    """By its deadline, or because it is cancelled."""
+    provider = taking(2.0)
+    caller = Caller({"first": provider})
+    hasty = embedding(1, text("a"), deadline_at=int(START_MS) + 1_000)
+    cancelled = embedding(2, text("b"))
+    tasks = [
+        asyncio.create_task(caller.serve(merged(one)))
+        for one in (hasty, cancelled, embedding(3, text("c")))
+    ]
+    await asyncio.sleep(0.5)
+    caller.cancel(cancelled.request)
+    several = await asyncio.gather(*tasks)
+    assert codes(several) == ["deadline_exceeded", "request_cancelled", ""]
+    assert several[1].rows[0].usage.input_tokens == 3
+    assert len(provider.asked) == 1
+
+
+async def test_a_call_that_nobody_waits_for_is_stopped() -> None:
+    """It would only cost money."""
+    provider = ScriptedProvider(lambda _asked: Script(before=[FOREVER]))
+    caller = Caller({"first": provider})
+    one = embedding(1, text("a"))
+    task = asyncio.create_task(caller.serve(merged(one)))
+    await asyncio.sleep(0.5)
+    caller.cancel(one.request)
+    await task
+    await asyncio.sleep(0)
+    assert provider.in_flight == 0
+
+
+async def test_who_was_cancelled_before_his_call_pays_nothing() -> None:
+    """It was never sent."""
+    provider = taking(2.0)
+    caller = Caller({"first": provider})
+    first = asyncio.create_task(caller.serve(merged(embedding(1, text("a")))))
+    await asyncio.sleep(0.5)
+    second = embedding(2, text("b"))
+    task = asyncio.create_task(caller.serve(merged(second)))
+    await asyncio.sleep(0.5)
+    caller.cancel(second.request)
+    assert (await task).rows[0].cost_nanousd == 0
+    await first
+    assert len(provider.asked) == 1
+
+
+async def test_calls_hold_what_the_provider_takes() -> None:
+    """Within a batch, and over batches; the most urgent come first."""
+    provider = taking(1.0)
+    caller = Caller({"first": provider}, call_limits=CallLimits(inputs=2, tokens=1_000))
+    batch = merged(*(embedding(i, text("x" * i)) for i in range(1, 6)))
+    one = await caller.serve(batch)
+    assert {it.outcome for it in one.finished} == {"completed"}
+    assert [len(listed(asked)) for asked in provider.asked] == [2, 2, 1]
+
+
+async def test_the_urgent_go_first() -> None:
+    """By priority, then by deadline, whoever came first."""
+    provider = taking(1.0)
+    caller = Caller({"first": provider}, call_limits=CallLimits(inputs=1))
+    first = asyncio.create_task(caller.serve(merged(embedding(9, text("first")))))
+    await asyncio.sleep(0.5)
+    waiting = [("late", 2, 60), ("background", 3, 10), ("soon", 2, 30), ("user", 0, 90)]
+    tasks = [
+        asyncio.create_task(
+            caller.serve(
+                merged(
+                    embedding(
+                        i, text(word), priority=priority, deadline_at=int(START_MS) + in_s * 1000
+                    )
+                )
+            )
+        )
+        for i, (word, priority, in_s) in enumerate(waiting)
+    ]
+    await asyncio.gather(first, *tasks)
+    order = [listed(asked)[0] for asked in provider.asked]
+    assert order.index("user") < order.index("soon") < order.index("late")
+    assert order.index("late") < order.index("background")
+
+
+async def test_lanes_that_nobody_uses_are_forgotten() -> None:
+    """Callers may name any parameter at will."""
+    caller = Caller({"first": ScriptedProvider(embedded)})
+    for dimensions in range(1, 1_100):
+        one = embedding(dimensions, text("a", dimensions=dimensions))
+        done = await caller.serve(merged(one))
+        assert done.of(request_id(dimensions)).outcome == "completed"
+    assert len(caller.sharing._lanes) <= 1_024  # nothing else shows it
