@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 from services.router.processor import CONSUMES, RouterMetrics, RouterProcessor
 from services.router.settings import RouterSettings
+from services.shared.adapters.complexity_weights import classifiers_of
 from services.shared.adapters.environment import (
     configuration_from_environment,
     process_environment,
@@ -13,6 +14,7 @@ from services.shared.adapters.environment import (
 )
 from services.shared.adapters.genai_prices_model_catalog import GenaiPricesModelCatalog
 from services.shared.adapters.system_clock import SystemClock
+from services.shared.domain.configuration_routing import Strategy
 from services.shared.domain.events import CacheMissed
 from services.shared.domain.routing.observed import PROMPT_CACHE_IDLE_MS, Observed
 from services.shared.domain.routing.routing_table import RoutingTable
@@ -29,7 +31,13 @@ _LOG = logging.getLogger("services.router")  # not __name__, which is "__main__"
 @asynccontextmanager
 async def _build(tools: Tools) -> AsyncIterator[Process[CacheMissed]]:
     configuration = configuration_from_environment(process_environment())
-    table = RoutingTable(configuration, GenaiPricesModelCatalog(configuration.providers).facts)
+    table = RoutingTable(
+        configuration,
+        GenaiPricesModelCatalog(configuration.providers).facts,
+        classifiers=classifiers_of(configuration)
+        if any(m.strategy is Strategy.COMPLEXITY for m in configuration.models.values())
+        else {},
+    )
     # Asking for all prices at once also loads the price table before the first request.
     for target in table.unpriced(at_ms=int(tools.clock.now_ms())):
         _LOG.warning("refused, since its price is not known: models.%s", target)

@@ -4,6 +4,7 @@ from decimal import Decimal
 
 import pytest
 
+from services.shared.domain.complexity.classifier import Classifier, Weights
 from services.shared.domain.configuration import (
     Configuration,
     KafkaProducers,
@@ -15,6 +16,7 @@ from services.shared.domain.configuration import (
     Unpriced,
     VirtualKey,
 )
+from services.shared.domain.configuration_routing import Complexity, Strategy
 from services.shared.domain.model_facts import ModelFacts, PriceStep
 from services.shared.domain.money import Price
 from services.shared.domain.routing.routing_table import MAX_REMEMBERED, MINUTE_MS, RoutingTable
@@ -102,6 +104,7 @@ def test_prices_come_from_target_then_table_then_catalog() -> None:
         input_nanousd_per_mtok=2_000_000_000,
         cached_input_nanousd_per_mtok=2_000_000_000,
         output_nanousd_per_mtok=500_000_000,
+        cache_write_nanousd_per_mtok=2_000_000_000,
         version=version,
     )
     found = price_of(in_table)
@@ -206,3 +209,47 @@ def test_producers_are_refused_unless_enabled() -> None:
     producers = RoutingTable(Configuration(), Catalog().facts).caller("")
     assert producers is not None
     assert producers.disabled
+
+
+def test_a_classifier_is_that_of_the_aliass_weights() -> None:
+    """Other strategies need none; whatever nobody loaded is none."""
+    weights = Weights(
+        format="", unit=1.0, mean=0.0, deviation=1.0, reference=(0.25, 0.75), grams={}
+    )
+    target = ModelTarget(provider="free", model="known")
+    config = Configuration(
+        providers={"free": Provider(base_url="http://f/v1", free=True)},
+        models={
+            "ranked": Model(strategy=Strategy.COMPLEXITY, targets=(target,)),
+            "other": Model(
+                strategy=Strategy.COMPLEXITY,
+                targets=(target,),
+                complexity=Complexity(weights="mine.json"),
+            ),
+            "plain": Model(targets=(target,)),
+        },
+    )
+    shipped = Classifier(weights)
+    table = RoutingTable(config, Catalog().facts, classifiers={"": shipped})
+    found = {name: table.alias(name, at_ms=0) for name in config.models}
+    assert {name: alias and alias.classifier for name, alias in found.items()} == {
+        "ranked": shipped,
+        "other": None,
+        "plain": None,
+    }
+    assert [table.reference(name) for name in ("ranked", "plain", "nobody")] == [
+        (0.25, 0.75),
+        (),
+        (),
+    ]
+
+
+@pytest.mark.parametrize("strategy", Strategy)
+def test_only_some_strategies_look_at_what_was_observed(strategy: Strategy) -> None:
+    """Where no alias has one of them, nothing needs to be followed."""
+    config = Configuration(
+        providers={"free": Provider(base_url="http://f/v1", free=True)},
+        models={"m": Model(strategy=strategy, targets=(ModelTarget(provider="free"),))},
+    )
+    pure = {Strategy.FIXED, Strategy.TIER, Strategy.WEIGHTED}
+    assert RoutingTable(config, Catalog().facts).observes is (strategy not in pure)

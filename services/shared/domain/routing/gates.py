@@ -45,7 +45,17 @@ class Gate(IntEnum):
 
 
 def gate_that_stops(request: InferenceRequested, candidate: Candidate) -> Gate | None:
-    """The first gate that a target does not pass for a request; None when it may serve it.
+    """The first gate that a target does not pass for a request; None when it may serve it."""
+    return next((gate for gate, is_stopped in _asked(request, candidate) if is_stopped), None)
+
+
+def gates_that_stop(request: InferenceRequested, candidate: Candidate) -> list[Gate]:
+    """All gates that a target does not pass for a request."""
+    return [gate for gate, is_stopped in _asked(request, candidate) if is_stopped]
+
+
+def _asked(request: InferenceRequested, candidate: Candidate) -> Sequence[tuple[Gate, object]]:
+    """Each gate, and whether it stops a target.
 
     What is not known of a model stops nothing, except its price: an unknown model is never free.
     Embeddings have a window for each of their inputs, which only the provider can count.
@@ -56,7 +66,7 @@ def gate_that_stops(request: InferenceRequested, candidate: Candidate) -> Gate |
         candidate.facts.input_modalities,
     )
     needed_tokens = 0 if request.operation == Operation.EMBEDDINGS else tokens_needed(request)
-    stops = (
+    return (
         (Gate.PRICE, not facts.prices),
         (Gate.TIER, tiers and request.tier not in tiers),
         (Gate.TOOLS, request.has_tools and facts.tools is False),
@@ -67,7 +77,6 @@ def gate_that_stops(request: InferenceRequested, candidate: Candidate) -> Gate |
         (Gate.OUTPUT, 0 < facts.max_output_tokens < request.max_output_tokens),
         (Gate.CONTEXT, 0 < facts.context_window_tokens < needed_tokens),
     )
-    return next((gate for gate, is_stopped in stops if is_stopped), None)
 
 
 def tokens_needed(request: InferenceRequested) -> int:
@@ -112,7 +121,7 @@ def refusal(request: InferenceRequested, stopped: Sequence[tuple[Candidate, Gate
                 f"supports at most {most} output tokens.",
                 param="max_tokens",
             )
-        case Gate.CONTEXT:
+        case _:  # the last one, ``Gate.CONTEXT``
             most = max(fact.context_window_tokens for fact in facts)
             return _error(
                 "context_length_exceeded",

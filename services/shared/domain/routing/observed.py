@@ -65,6 +65,11 @@ class DecayedMean:
         self._weight = weight + 1.0
         self._at_ms = max(self._at_ms, at_ms)
 
+    @property
+    def known(self) -> float | None:
+        """The mean; None while there is no sample."""
+        return self.mean if self._weight else None
+
     def samples(self, now_ms: float) -> float:
         """How many samples of now it is worth."""
         age_ms = max(0.0, now_ms - self._at_ms)

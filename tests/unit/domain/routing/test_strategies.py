@@ -358,6 +358,7 @@ def test_a_target_that_cannot_serve_gives_way_to_a_stronger_one() -> None:
     """And only where there is none to a weaker one."""
     targets = ranked(candidate("a", window=9), candidate("b"), candidate("c"))
     assert order(routed(said(EASY), targets)) == "bc"
+    assert order(routed(said(HARD), targets)) == "cb"
     targets = ranked(candidate("a"), candidate("b"), candidate("c", window=9))
     assert order(routed(said(HARD), targets)) == "ba"
 
