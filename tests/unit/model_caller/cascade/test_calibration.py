@@ -112,5 +112,5 @@ def test_the_shipped_calibration_is_one() -> None:
 def test_a_configured_file_that_is_not_there_stops_the_service() -> None:
     """With its name and a remedy."""
     model = Model(targets=(), cascade=Cascade(calibration="/nowhere/fit.json"))
-    with pytest.raises(InvalidConfiguration, match="/nowhere/fit.json"):
+    with pytest.raises(InvalidConfiguration, match=r"/nowhere/fit\.json"):
         calibrations_of(Configuration(models={"small": model}))
