@@ -9,6 +9,8 @@ the calibration error over ten bins, and by threshold the share that is escalate
 the share of the gap between the weak and the strong model that is recovered.
 """
 
+# ruff: noqa: T201  # its output is its purpose
+
 import argparse
 from collections.abc import Sequence
 from pathlib import Path

@@ -35,7 +35,7 @@ _DEMANDS: tuple[tuple[re.Pattern[str], re.Pattern[str]], ...] = (
         re.compile(r"####[ \t]*\S"),
     ),
     (re.compile(r"\\boxed"), re.compile(r"\\boxed")),
-    (re.compile(r"<answer>", _I), re.compile(r"<answer>", _I)),
+    (re.compile(r"<answer>[^<]*</answer>|<answer> ?tags?", _I), re.compile(r"<answer>", _I)),
     (
         re.compile(
             r"\b(?:answer|reply|respond)(?: only)? with (?:only |just )?"
