@@ -4,8 +4,8 @@
     python -m tests.evaluation.cascade --made-up        # the made-up ones, other than those fitted
 
 One JSON object a line: ``prompt``, ``weak_answer``, ``weak_correct``, ``strong_correct``. Printed
-are, for the shipped calibration and for one fitted to two thirds of the answers and judged on the rest:
-the calibration error over ten bins, and by threshold the share that is escalated, the quality, and
+are, for the shipped calibration and for one fitted to two thirds of the answers and judged on the
+rest: the calibration error over ten bins, and by threshold the share that is escalated, the quality, and
 the share of the gap between the weak and the strong model that is recovered.
 """
 

@@ -16,6 +16,7 @@ from services.model_caller.gates import Gates
 from services.model_caller.journal import Journal
 from services.model_caller.metrics import CallMetrics
 from services.model_caller.processor import ModelCallerProcessor
+from services.model_caller.reviews import ReviewOf, no_review
 from services.model_caller.tools import Tools
 from services.shared.domain.configuration import OnUnknown, Retries, Timeouts
 from services.shared.domain.emit import Emit
@@ -90,6 +91,7 @@ class Caller:
         timeouts: Timeouts = TIMEOUTS,
         slots: int = 100,
         jitter: Callable[[], float] = lambda: 0.0,
+        review_of: ReviewOf = no_review,
     ) -> None:
         """Connect it; on fake time unless a clock is given."""
         clock = clock or clock_of_loop()
@@ -129,6 +131,7 @@ class Caller:
             chunks=self.log,
             on_unknown=lambda _alias: OnUnknown.RETRY,
             pass_by=lambda _place: None,
+            review_of=review_of,
         )
         self.processor = ModelCallerProcessor(tools)
 
