@@ -10,7 +10,8 @@ prompt (``levers/``; both by ``review.py``); what of a provider's bytes is an an
 with a request that calls were made for before (``redelivery.py``).
 Emits: chunks to ``result-chunks`` for waiting clients, the terminal record to
 ``inference-results``, what it says of each call to ``model-call-attempts`` and ``usage-ledger``,
-requests that are put off to the retry topics, escalations to ``feedback``, circuits to ``provider-health``.
+requests that are put off to the retry topics, escalations to ``feedback``,
+circuits to ``provider-health``.
 Keeps: connections to providers, rates, limits and circuits, and where the last attempt of each
 request stands; nothing that a restart may not lose.
 When it fails: a batch without its members' terminal records is delivered again; what the attempt

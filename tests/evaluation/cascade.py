@@ -5,8 +5,8 @@
 
 One JSON object a line: ``prompt``, ``weak_answer``, ``weak_correct``, ``strong_correct``. Printed
 are, for the shipped calibration and for one fitted to two thirds of the answers and judged on the
-rest: the calibration error over ten bins, and by threshold the share that is escalated, the quality, and
-the share of the gap between the weak and the strong model that is recovered.
+rest: the calibration error over ten bins, and by threshold the share that is escalated, the
+quality, and the share of the gap between the weak and the strong model that is recovered.
 """
 
 # ruff: noqa: T201  # its output is its purpose
