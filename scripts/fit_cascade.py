@@ -29,7 +29,7 @@ from services.model_caller.cascade.signals import KNOWN, Given, hard_fault, sign
 from services.model_caller.levers.asked import Asked
 
 TARGET = Path("services/model_caller/cascade/calibration.json")
-ROWS = 12_000
+ROWS = 16_000
 PREFIX_CHARS = 48 * 4
 _RIDGE = 1.0
 _STEPS = 60

@@ -203,10 +203,7 @@ def _explain(rng: random.Random) -> _Draft:
         f"over {rng.choice(facts)}."
         for _ in range(count)
     ]
-    prompt = (
-        f"Explain to a child why it is that {topic} {verb} and what is behind it, in a few of the "
-        "plainest words that you have for this."
-    )
+    prompt = f"Explain to a child why {topic} {verb}, in a few plain sentences."
     return _Draft(prompt=prompt, lines=lines, last="", is_right=rng.random() < 0.78)
 
 

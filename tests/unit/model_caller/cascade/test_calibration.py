@@ -105,7 +105,7 @@ def test_the_shipped_calibration_is_one() -> None:
     assert whole is not None
     assert shipped.fit_for("any/model", "text", "prefix") is not None
     assert whole.probability({}) > 0.7
-    for fault in ("wrong_equations", "refuses", "broken_code", "unfinished", "foreign_language"):
+    for fault in ("wrong_equations", "refuses", "broken_code", "unfinished", "number_missing"):
         assert whole.probability({fault: 1.0}) < 0.7, fault
 
 
