@@ -270,4 +270,5 @@ def _broken_off(rng: random.Random, lines: list[str]) -> tuple[str, str] | None:
             return "\n".join([*lines, *[lines[-1]] * 80]), "stop"
         case "foreign":
             return rng.choice(_FOREIGN), "stop"
-    return None
+        case _:
+            return None

@@ -7,6 +7,7 @@ OPENING_CHARS = 200
 """Doubts and refusals are looked for at the beginning: further on, such words mean other things."""
 
 _SAMPLE_CHARS = 2_000
+_INSTRUCTION_CHARS = 4_000
 _I = re.IGNORECASE
 
 _HEDGE = re.compile(
@@ -35,7 +36,7 @@ _DEMANDS: tuple[tuple[re.Pattern[str], re.Pattern[str]], ...] = (
         re.compile(r"####[ \t]*\S"),
     ),
     (re.compile(r"\\boxed"), re.compile(r"\\boxed")),
-    (re.compile(r"<answer>", _I), re.compile(r"<answer>", _I)),
+    (re.compile(r"<answer>[^<]*</answer>|<answer> ?tags?", _I), re.compile(r"<answer>", _I)),
     (
         re.compile(
             r"\b(?:answer|reply|respond)(?: only)? with (?:only |just )?"
@@ -64,7 +65,7 @@ _CODE = re.compile(
     r"script|bash|code|program)\b|\bdef \w+\(",
     _I,
 )
-_CHOICE = re.compile(r"(?:^|\n)\s*\(?A[.):]\s.*\n\s*\(?B[.):]\s", re.DOTALL)
+_CHOICE = re.compile(r"(?:^|\n)[ \t]{0,8}\(?A[.):][ \t].*?\n[ \t]{0,8}\(?B[.):][ \t]", re.DOTALL)
 _QUANTITY = re.compile(
     r"\b(?:how (?:many|much|long|far|old|tall|fast)|what (?:is|are|was|will be) the "
     r"(?:total|sum|difference|product|average|number|amount|cost|price|percentage|probability|area|"
@@ -125,8 +126,9 @@ def refuses(answer: str) -> bool:
     return _REFUSAL.search(answer[:OPENING_CHARS]) is not None
 
 
-def misses_format(instructions: str, answer: str) -> bool:
-    """Whether an answer lacks what the instructions demand of its format."""
+def misses_format(guidance: str, prompt: str, answer: str) -> bool:
+    """Whether an answer lacks what the ends of its instructions demand of its format."""
+    instructions = f"{guidance[-_INSTRUCTION_CHARS:]}\n{prompt[-_INSTRUCTION_CHARS:]}"
     return any(demand.search(instructions) and not has.search(answer) for demand, has in _DEMANDS)
 
 

@@ -125,7 +125,7 @@ def hard_fault(asked: Asked, given: Given) -> str | None:
         return "empty"
     if asked.wants_json:
         return "invalid_json" if fault_of_content(given.text, asked) else None
-    if misses_format(f"{asked.guidance}\n{asked.prompt}", given.text):
+    if misses_format(asked.guidance, asked.prompt, given.text):
         return "format"
     return "repetition" if loops(given.text) else None
 

@@ -12,7 +12,7 @@ MAX_CHECKED_CHARS = 1_000_000
 """A longer answer is not looked at; it passes for what it should be."""
 
 _NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_FENCED = re.compile(r"```[a-zA-Z]*[ \t]*\n(.*?)\n?[ \t]*```", re.DOTALL)
+_FENCED = re.compile(r"```[a-zA-Z]{0,20}[ \t]?\n(.*?)```", re.DOTALL)
 _CONTENT_FREE = frozenset({"content_filter"})
 
 
@@ -72,7 +72,8 @@ def _inner(content: str) -> list[str]:
     """What may be the JSON within a text: what is fenced, else from the first to the last brace."""
     if len(content) > MAX_CHECKED_CHARS:
         return []
-    found = [fenced.strip() for fenced in _FENCED.findall(content)[:1]]
+    fenced = _FENCED.search(content)
+    found = [fenced[1].strip()] if fenced is not None else []
     for opening, closing in ("{}", "[]"):
         start, end = content.find(opening), content.rfind(closing)
         if 0 <= start < end:

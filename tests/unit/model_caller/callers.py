@@ -20,6 +20,7 @@ from services.model_caller.processor import ModelCallerProcessor
 from services.model_caller.prompt_marks import marking
 from services.model_caller.sharing import Sharing
 from services.model_caller.sharing_metrics import SharingMetrics
+from services.model_caller.reviews import ReviewOf, no_review
 from services.model_caller.tools import Tools
 from services.shared.domain.cache_times import CacheTimes
 from services.shared.domain.configuration import (
@@ -109,6 +110,7 @@ class Caller:
         jitter: Callable[[], float] = lambda: 0.0,
         cache: Cache = NO_CACHE,
         models: dict[str, Model] | None = None,
+        review_of: ReviewOf = no_review,
         **services: Any,
     ) -> None:
         """Connect it; on fake time unless a clock is given."""
@@ -161,6 +163,7 @@ class Caller:
             embedded=self.embedded,
             sharing=self.sharing,
             marks_prompts=marking(configuration.models),
+            review_of=review_of,
         )
         self.processor = ModelCallerProcessor(tools)
 

@@ -162,3 +162,21 @@ def test_reading_again_changes_nothing(records: list[tuple[str, int, bytes]]) ->
         assert isinstance(again, OpenAttempt)
         assert (again.attempt, again.is_finished) == (known.attempt, known.is_finished)
     assert told.index.find("other") is None
+
+
+def test_targets_that_answered_without_ending_the_request_are_remembered() -> None:
+    """From the log and from this process itself; failures are not; once each."""
+    answered = {"outcome": "answered", "provider": "first", "model": "one"}
+    told = Told().hear("started").hear("finished", **answered).hear("finished", **answered)
+    told.hear("started", 2)
+    known = told.known()
+    assert isinstance(known, OpenAttempt)
+    assert known.left == ("first/one",)
+    told.hear("finished", 2, outcome="failed", provider="second", model="two")
+    told.index.start("r", attempt=3, owner="me.1", due_ms=DUE_MS)
+    told.index.finish("r", attempt=3, left="third/three")
+    told.index.start("r", attempt=4, owner="me.1", due_ms=DUE_MS)
+    told.index.finish("r", attempt=4)
+    known = told.known()
+    assert isinstance(known, OpenAttempt)
+    assert known.left == ("first/one", "third/three")

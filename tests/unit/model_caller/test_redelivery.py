@@ -19,10 +19,11 @@ from services.model_caller.redelivery import (
     policies,
     slot_of,
     stream_of,
+    targets_to_ask,
 )
 from services.shared.domain.configuration import Model, ModelTarget, OnUnknown
 from services.shared.domain.errors import PublicError, error_document
-from services.shared.domain.events import ResultChunk
+from services.shared.domain.events import ResultChunk, Target
 
 STARTED = OpenAttempt(attempt=2, owner="model-caller-0.aaa", offset=7)
 BETWEEN = msgspec.structs.replace(STARTED, is_finished=True)
@@ -142,3 +143,28 @@ def test_policies_follow_patterns() -> None:
     assert policy_of("careful-one") is OnUnknown.FAIL
     assert policy_of("careful-not") is OnUnknown.RETRY
     assert policy_of("gone") is OnUnknown.RETRY
+
+
+@pytest.mark.parametrize(
+    ("left", "names", "is_cut"),
+    [
+        pytest.param((), ["a", "b", "c"], False, id="nobody answered"),
+        pytest.param(("a/m",), ["b", "c"], True, id="the first did"),
+        pytest.param(("b/m",), ["c"], True, id="the second did, after the first had failed"),
+        pytest.param(("a/m", "b/m", "c/m"), ["c"], True, id="one is always left"),
+        pytest.param(("x/m",), ["a", "b", "c"], False, id="one that is no target any more"),
+    ],
+)
+def test_targets_found_doubtful_are_not_asked_again(
+    left: tuple[str, ...],
+    names: list[str],
+    *,
+    is_cut: bool,
+) -> None:
+    """Those up to the last one whose answer was not good enough are left out."""
+    targets = [Target(provider=name, model="m") for name in "abc"]
+    known = OpenAttempt(attempt=1, owner="a.1", left=left)
+    to_ask, was_cut = targets_to_ask(targets, known)
+    assert ([it.provider for it in to_ask], was_cut) == (names, is_cut)
+    assert targets_to_ask(targets, None) == (targets, False)
+    assert targets_to_ask(targets, Ended(1)) == (targets, False)

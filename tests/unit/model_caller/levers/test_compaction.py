@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.model_caller.levers.compaction import (
-    MIN_REPEATED_CHARS,
     Saved,
     compact_messages,
     compact_text,
@@ -76,7 +75,9 @@ def test_a_long_paragraph_that_stood_before_is_noted() -> None:
     assert dense.count(LONG) == 1
     assert "is repeated here" in dense
     assert dense.endswith("Are they equal?")
-    assert saved.repeats > MIN_REPEATED_CHARS
+    assert saved.repeats == len(f"First:\n\n{LONG}\n\nSecond:\n\n{LONG}\n\nAre they equal?") - len(
+        dense
+    )
 
 
 def test_short_paragraphs_and_code_are_repeated() -> None:

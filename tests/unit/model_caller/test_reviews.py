@@ -1,0 +1,88 @@
+"""Which requests are reviewed, and what a review costs nobody."""
+
+from typing import Any
+
+import msgspec
+from prometheus_client import CollectorRegistry
+
+from services.model_caller.cascade.calibration import Calibration, Fit
+from services.model_caller.reviews import Reviews
+from services.shared.domain.configuration import Configuration, Model, Retries
+from services.shared.domain.configuration_output import FeatureOutput, Output, WhenInvalid
+from services.shared.domain.events import RequestRouted
+from tests.support.example_events import batch
+from tests.support.scripted_provider import ScriptedProvider, refused, whole
+from tests.unit.model_caller.callers import TARGETS, Caller, embedding, member, merged
+
+FIT = Fit(intercept=2.0, weights={"refuses": -9.0})
+DOUBTFUL = "I'm sorry, I cannot help with that."
+
+
+def reviews(
+    output: Output | None = None, *, registry: CollectorRegistry | None = None, **settings: Any
+) -> Reviews:
+    """Reviews of a configuration whose alias ``small`` has this section."""
+    small = Model(targets=(), output=output or Output())
+    return Reviews(
+        Configuration(models={"small": small}, **settings),
+        calibrations={"": Calibration([FIT])},
+        registry=registry or CollectorRegistry(),
+    )
+
+
+def cascading(**changes: Any) -> RequestRouted:
+    """A request on a route of two targets that is a cascade."""
+    event = member(targets=TARGETS, **changes)
+    return msgspec.structs.replace(
+        event, route=msgspec.structs.replace(event.route, is_cascade=True)
+    )
+
+
+def test_nothing_is_reviewed_unless_it_is_wanted() -> None:
+    """No cascade, no lever, or none that concerns the request."""
+    assert reviews().of([member()]) is None
+    levers = reviews(Output(max_tokens=100, when_invalid=WhenInvalid.FAIL))
+    assert levers.of([member(max_output_tokens=64)]) is None
+    assert levers.of([member(max_output_tokens=400)]) is not None
+    assert levers.of([member(max_output_tokens=64, has_response_format=True)]) is not None
+    assert levers.of([member(model="other", max_output_tokens=400)]) is None
+    assert levers.of([embedding(1, b'{"input":"a"}', max_output_tokens=400)]) is None
+
+
+def test_a_feature_s_cap_holds_for_every_alias() -> None:
+    """Also for one that the configuration no longer names."""
+    levers = reviews(features={"terse": FeatureOutput(max_tokens=10)})
+    for model in ("small", "gone"):
+        review = levers.of([member(feature="terse", model=model, max_output_tokens=64)])
+        assert review is not None
+        assert b'"max_completion_tokens":10' in review.body
+
+
+def test_members_of_a_merged_call_are_not_judged() -> None:
+    """Their answers are no single answer."""
+    assert reviews().of([cascading(), cascading()]) is None
+    assert reviews().of([cascading()]) is not None
+
+
+async def test_passing_on_costs_no_retry_budget() -> None:
+    """And none of the attempts: the next target has all of its own."""
+    registry = CollectorRegistry()
+    strong = ScriptedProvider([refused(500), whole("Deep.")])
+    caller = Caller(
+        {"first": ScriptedProvider([whole(DOUBTFUL)]), "second": strong},
+        retries=Retries(max_attempts=2),
+        review_of=reviews(registry=registry).of,
+    )
+    result = await caller.serve(batch(cascading()))
+    assert result.one.outcome == "completed"
+    assert [call.error_code for call in result.one.calls] == ["", "provider_error", ""]
+    assert caller.budget.is_left
+    labels = {"provider": "first", "model": "one", "verdict": "escalated"}
+    assert registry.get_sample_value("millrace_cascade_verdicts_total", labels) == 1
+
+
+async def test_merged_calls_are_as_they_were() -> None:
+    """A route that is a cascade changes nothing for embeddings."""
+    caller = Caller({"first": ScriptedProvider([refused(400)])}, review_of=reviews().of)
+    result = await caller.serve(merged(embedding(1, b'{"input":"a"}')))
+    assert result.one.outcome == "failed"
