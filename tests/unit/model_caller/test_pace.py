@@ -34,7 +34,7 @@ def test_a_provider_that_works_one_call_after_another_gets_few_large_ones() -> N
 def test_a_provider_that_works_calls_side_by_side_is_not_kept_waiting() -> None:
     """As many calls as there are clients may be under way."""
     pace = settled(lambda _calls, inputs: 20.0 + 0.5 * inputs, clients=64)
-    assert pace.calls > 10
+    assert pace.calls > 8
 
 
 def test_a_provider_that_became_slow_is_measured_anew() -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from tests.support.scripted_provider import (
     FOREVER,
     Asked,
     Script,
+    ScriptedAnswer,
     ScriptedProvider,
     embedded,
     refused,
@@ -225,3 +228,53 @@ async def test_lanes_that_nobody_uses_are_forgotten() -> None:
         done = await caller.serve(merged(one))
         assert done.of(request_id(dimensions)).outcome == "completed"
     assert len(caller.sharing._lanes) <= 1_024  # nothing else shows it
+
+
+class _Timed:
+    """A provider whose calls take 20 ms and 0.5 ms an input, one at a time or side by side."""
+
+    def __init__(self, *, at_once: int) -> None:
+        self.calls = 0
+        self._slots = asyncio.Semaphore(at_once)
+
+    @asynccontextmanager
+    async def call(
+        self, path: str, *, body: bytes, headers: Mapping[str, str]
+    ) -> AsyncIterator[ScriptedAnswer]:
+        """See ``ModelProvider``."""
+        asked = Asked(path=path, body=json.loads(body), headers=headers, at_s=0.0)
+        self.calls += 1
+        async with self._slots:
+            await asyncio.sleep(0.020 + 0.0005 * len(listed(asked)))
+        yield ScriptedAnswer(embedded(asked))
+
+
+async def _time_of_clients(provider: _Timed, clients: int, *, each: int = 12) -> float:
+    """How long clients take to ask so often, one after another, each batch with one request."""
+    caller = Caller({"first": provider}, slots=1_000)
+    loop = asyncio.get_running_loop()
+
+    async def ask(client: int) -> None:
+        for turn in range(each):
+            number = client * each + turn
+            await caller.serve(merged(embedding(number, text(f"text {number}"))))
+
+    began_s = loop.time()
+    await asyncio.gather(*(ask(client) for client in range(clients)))
+    return loop.time() - began_s
+
+
+@pytest.mark.parametrize(("clients", "times"), [(1, 0.95), (10, 5), (64, 15), (256, 25)])
+async def test_a_provider_that_works_calls_off_in_turn_serves_many_times_as_much(
+    clients: int, times: float
+) -> None:
+    """Although no two requests come in one batch."""
+    took_s = await _time_of_clients(_Timed(at_once=1), clients)
+    assert clients * 12 * 0.0205 / took_s > times
+
+
+@pytest.mark.parametrize("clients", [1, 10, 64])
+async def test_a_provider_that_works_calls_side_by_side_is_hardly_slower(clients: int) -> None:
+    """Clients wait for each other at first, until it shows that they need not."""
+    took_s = await _time_of_clients(_Timed(at_once=1_000), clients, each=40)
+    assert took_s / 40 < 0.0205 * 2.5
