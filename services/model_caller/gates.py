@@ -111,7 +111,7 @@ class Pass(AbstractContextManager["Pass"]):
         now_ms = self._gates.clock.now_ms()
         verdict, reason = Verdict.UNSAID, ""
         if reply is not None:
-            verdict = verdict_of(reply.result)
+            verdict = Verdict.UNSAID if reply.is_copy else verdict_of(reply.result)
             if isinstance(reply.result, CallFailed):
                 reason = reply.result.error.code
             if reason == "provider_unreachable" and not reply.status:
@@ -136,6 +136,8 @@ class Pass(AbstractContextManager["Pass"]):
             model.paused_on = "circuit" if is_fault else "rate"
         line = model.line
         before = line.limit.calls
+        if reply.is_copy:
+            return
         if reason in _LOAD_CODES:
             line.limit = line.limit.after_overload(
                 in_flight=line.in_flight, started_ms=self._started_ms, now_ms=now_ms

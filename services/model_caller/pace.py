@@ -6,8 +6,8 @@ off one after another serves the more the fewer they are; one that works them si
 not be kept waiting. It shows in the time of a call: if calls take no longer when there are several,
 several they may be. TCP Vegas (Brakmo, Peterson 1995) finds its window like this. The time that a
 call should take is learned from those that ran alone, as a line over the number of inputs. A lane
-begins with one call at a time, and begins anew when calls have long taken longer than the line says:
-either they stand in a queue, or the provider has changed.
+begins with one call at a time, and begins anew when calls have long taken longer than the line
+says: either they stand in a queue, or the provider has changed.
 """
 
 import msgspec

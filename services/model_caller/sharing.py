@@ -168,12 +168,12 @@ class Sharing:
             self._metrics.waited(lane.name, began_s - it.since_s)
         try:
             replies = await self._made(lane, together)
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001  # whatever it is, those who asked get it
             for it in together:
                 if not it.reply.done():
                     it.reply.set_exception(error)
-                    it.reply.exception()
-            raise
+                    it.reply.exception()  # who left does not look
+            return
         finally:
             lane.under_way -= 1
             loop.call_soon(self._pump, lane)
@@ -199,15 +199,17 @@ class Sharing:
         if isinstance(result, CallFailed):
             staying = [it for it in together if not it.is_left]
             if not staying or not is_of_one_member(result):
-                return [reply for _ in together]
+                return [reply, *(_copy(reply) for _ in together[1:])]
             apart = await asyncio.gather(*(self._one(lane, [it]) for it in staying))
             found = dict(zip(map(id, staying), apart, strict=True))
             return [found.get(id(it), reply) for it in together]
-        replies, begin = [], 0
+        replies: list[Reply] = []
+        begin = 0
         for it in together:
             own = slice(begin, begin + len(it.call.requests))
             begin = own.stop
-            replies.append(msgspec.structs.replace(reply, result=result[own], sent=reply.sent[own]))
+            part = msgspec.structs.replace(reply, result=result[own], sent=reply.sent[own])
+            replies.append(_copy(part) if replies else part)
         return replies
 
     async def _one(self, lane: _Lane, together: Sequence[_Waiting]) -> Reply:
@@ -236,6 +238,11 @@ class Sharing:
                 self._lanes = {k: v for k, v in self._lanes.items() if v.waiting or v.under_way}
             lane = self._lanes[key] = _Lane(key[0], service)
         return lane
+
+
+def _copy(reply: Reply) -> Reply:
+    """What all but the first are told of a call: so it counts once with the provider's gates."""
+    return msgspec.structs.replace(reply, is_copy=True)
 
 
 def _left(waiting: _Waiting, gone: CallFailed) -> Reply:
