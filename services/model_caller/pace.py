@@ -72,6 +72,10 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     alone: Line = Line()
     unmeasured: int = 0
 
+    def after_overload(self) -> "Pace":
+        """Take in a call that was refused for the load, or not answered in time."""
+        return msgspec.structs.replace(self, calls=max(1.0, self.calls / 2))
+
     def after(
         self, *, took_ms: float, inputs: int, under_way: int, was_alone: bool, is_full: bool
     ) -> "Pace":

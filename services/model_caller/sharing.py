@@ -14,7 +14,7 @@ import msgspec
 from services.model_caller.calls import CANCELLED, Call, Reply, Service, ask
 from services.model_caller.chunks import ChunkStream
 from services.model_caller.completions import count_of_prompts
-from services.model_caller.decide import CallFailed, failure, is_of_one_member
+from services.model_caller.decide import OVERLOADED, CallFailed, failure, is_of_one_member
 from services.model_caller.embedded_inputs import EmbeddedInputs
 from services.model_caller.embeddings import inputs_of
 from services.model_caller.pace import Pace
@@ -180,7 +180,11 @@ class Sharing:
         for it, reply in zip(together, replies, strict=True):
             if not it.reply.done():
                 it.reply.set_result(reply)
-        if not isinstance(replies[0].result, CallFailed):
+        result = replies[0].result
+        if isinstance(result, CallFailed):
+            if result.error.code in OVERLOADED:
+                lane.pace = lane.pace.after_overload()
+        else:
             lane.pace = lane.pace.after(
                 took_ms=(loop.time() - began_s) * _MS_PER_S,
                 inputs=sum(it.load.inputs for it in together),
@@ -193,9 +197,10 @@ class Sharing:
     async def _made(self, lane: _Lane, together: Sequence[_Waiting]) -> list[Reply]:
         """Make a call; where one of several may have spoiled it, make one for each."""
         reply = await self._one(lane, together)
-        result = reply.result
         if len(together) == 1:
             return [reply]
+        reply = msgspec.structs.replace(reply, is_shared=True)
+        result = reply.result
         if isinstance(result, CallFailed):
             staying = [it for it in together if not it.is_left]
             if not staying or not is_of_one_member(result):

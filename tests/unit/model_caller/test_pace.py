@@ -77,3 +77,9 @@ def test_larger_calls_are_not_taken_to_be_quicker() -> None:
     """Chance must not make a line that falls."""
     line = Line().with_call(1, 30.0).with_call(50, 20.0)
     assert line.ms_of(1000) == pytest.approx(25.0, abs=1.0)
+
+
+def test_a_provider_that_is_overloaded_gets_half_as_many_calls() -> None:
+    """One at least."""
+    assert Pace(calls=9.0).after_overload().calls == 4.5
+    assert Pace().after_overload().calls == 1.0
