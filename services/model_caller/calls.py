@@ -130,6 +130,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
         upstream_request_id: The provider's own id of the call.
         pause_ms: How long it asks for no further call, ms; 0 = not at all.
         sent: For each request, the embeddings that came for its inputs; empty = none did.
+        is_shared: Whether others shared the call.
+        is_copy: Whether one of them has told already how it went.
     """
 
     result: Sequence[Answer] | CallFailed
@@ -139,6 +141,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     upstream_request_id: str = ""
     pause_ms: int = 0
     sent: Sequence[Mapping[bytes, Sent]] = ()
+    is_shared: bool = False
+    is_copy: bool = False
 
 
 async def ask(service: Service, call: Call, chunks: Sink | None, *, now_ms: float) -> Reply:

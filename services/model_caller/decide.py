@@ -18,6 +18,9 @@ MAX_WAIT_FOR_PROVIDER_MS = 2_000
 MAX_PAUSE_MS = 86_400_000
 """The longest pause that is passed on to callers: a day."""
 
+OVERLOADED = frozenset({"provider_rate_limited", "provider_overloaded", "provider_timeout"})
+"""Errors that say that a provider has too much to do."""
+
 _RETRIABLE_STATUSES = frozenset({408, 409, 429})
 _OVERLOADED_STATUSES = frozenset({503, 529})
 

@@ -12,7 +12,7 @@ from types import TracebackType
 from services.model_caller.breaker import Admission, Breaker, Verdict, verdict_of
 from services.model_caller.buckets import Buckets
 from services.model_caller.calls import Reply, Service
-from services.model_caller.decide import CallFailed
+from services.model_caller.decide import OVERLOADED, CallFailed
 from services.model_caller.endpoints import Endpoints
 from services.model_caller.gate_metrics import GateMetrics
 from services.model_caller.packing import CallLimits
@@ -25,7 +25,6 @@ SLOT_RETRY_MS = 1_000
 """When a slot may be free again: nobody knows, so soon."""
 
 _MAX_MODELS = 1_024
-_LOAD_CODES = frozenset({"provider_rate_limited", "provider_overloaded", "provider_timeout"})
 
 Publish = Callable[[ProviderHealth], None]
 
@@ -111,7 +110,7 @@ class Pass(AbstractContextManager["Pass"]):
         now_ms = self._gates.clock.now_ms()
         verdict, reason = Verdict.UNSAID, ""
         if reply is not None:
-            verdict = verdict_of(reply.result)
+            verdict = Verdict.UNSAID if reply.is_copy else verdict_of(reply.result)
             if isinstance(reply.result, CallFailed):
                 reason = reply.result.error.code
             if reason == "provider_unreachable" and not reply.status:
@@ -136,7 +135,9 @@ class Pass(AbstractContextManager["Pass"]):
             model.paused_on = "circuit" if is_fault else "rate"
         line = model.line
         before = line.limit.calls
-        if reason in _LOAD_CODES:
+        if reply.is_shared:  # the slots count who shares it; its lane has a pace of its own
+            return
+        if reason in OVERLOADED:
             line.limit = line.limit.after_overload(
                 in_flight=line.in_flight, started_ms=self._started_ms, now_ms=now_ms
             )

@@ -47,7 +47,9 @@ class CallMetrics:
             self._saved.labels(target.provider, target.model).inc(nanousd)
 
     def note(self, target: Target, reply: Reply, *, duration_s: float, output_s: float) -> None:
-        """Count a call; ``output_s`` is negative when no output came."""
+        """Count a call, once if it was shared; ``output_s`` is negative when no output came."""
+        if reply.is_copy:
+            return
         code = reply.result.error.code if isinstance(reply.result, CallFailed) else ""
         self.calls.labels(target.provider, target.model, code).inc()
         self.duration.labels(target.provider, target.model).observe(duration_s)

@@ -5,18 +5,19 @@ for it, and calls get fewer and larger. What is right depends on the provider. O
 off one after another serves the more the fewer they are; one that works them side by side should
 not be kept waiting. It shows in the time of a call: if calls take no longer when there are several,
 several they may be. TCP Vegas (Brakmo, Peterson 1995) finds its window like this. The time that a
-call should take is learned from those that ran alone, as a line over the number of inputs; a lane
-begins with one call at a time and comes back to it when the line is no longer true, so it is never
-taken from calls that stood in a queue.
+call should take is learned from those that ran alone, as a line over the number of inputs. A lane
+begins with one call at a time, and begins anew when calls have long taken longer than the line
+says: either they stand in a queue, or the provider has changed.
 """
 
 import msgspec
 
 MOST_CALLS = 512.0
 
-_MEMORY = 0.9
+_MEMORY = 0.75
 _LEAST_QUEUED = 0.25
 _MOST_QUEUED = 0.75
+_MEASURED_EVERY = 64
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,10 +65,16 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         calls: Calls that may be under way at once; the whole part counts.
         alone: What calls take that run alone.
+        unmeasured: Calls since the last that ran alone.
     """
 
     calls: float = 1.0
     alone: Line = Line()
+    unmeasured: int = 0
+
+    def after_overload(self) -> "Pace":
+        """Take in a call that was refused for the load, or not answered in time."""
+        return msgspec.structs.replace(self, calls=max(1.0, self.calls / 2))
 
     def after(
         self, *, took_ms: float, inputs: int, under_way: int, was_alone: bool, is_full: bool
@@ -87,8 +94,11 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
         if due_ms is None or took_ms <= 0:
             return self
         queued = 0.0 if was_alone else under_way * (1.0 - due_ms / took_ms)
-        if queued > _MOST_QUEUED:
+        unmeasured = 0 if was_alone else self.unmeasured + 1
+        if unmeasured > _MEASURED_EVERY and queued > _LEAST_QUEUED:
+            calls = 1.0
+        elif queued > _MOST_QUEUED:
             calls = max(1.0, calls - 1.0 / calls)
         elif queued < _LEAST_QUEUED and is_full:
             calls = min(MOST_CALLS, calls + 1.0 / calls)
-        return Pace(calls=calls, alone=alone)
+        return Pace(calls=calls, alone=alone, unmeasured=unmeasured)

@@ -13,7 +13,7 @@ import msgspec
 
 from services.model_caller.calls import CANCELLED, Call, Reply, Service, Sink, ask
 from services.model_caller.completions import count_of_prompts
-from services.model_caller.decide import CallFailed, failure, is_of_one_member
+from services.model_caller.decide import OVERLOADED, CallFailed, failure, is_of_one_member
 from services.model_caller.embedded_inputs import EmbeddedInputs
 from services.model_caller.embeddings import inputs_of
 from services.model_caller.pace import Pace
@@ -167,19 +167,23 @@ class Sharing:
             self._metrics.waited(lane.name, began_s - it.since_s)
         try:
             replies = await self._made(lane, together)
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001  # whatever it is, those who asked get it
             for it in together:
                 if not it.reply.done():
                     it.reply.set_exception(error)
-                    it.reply.exception()
-            raise
+                    it.reply.exception()  # who left does not look
+            return
         finally:
             lane.under_way -= 1
             loop.call_soon(self._pump, lane)
         for it, reply in zip(together, replies, strict=True):
             if not it.reply.done():
                 it.reply.set_result(reply)
-        if not isinstance(replies[0].result, CallFailed):
+        result = replies[0].result
+        if isinstance(result, CallFailed):
+            if result.error.code in OVERLOADED:
+                lane.pace = lane.pace.after_overload()
+        else:
             lane.pace = lane.pace.after(
                 took_ms=(loop.time() - began_s) * _MS_PER_S,
                 inputs=sum(it.load.inputs for it in together),
@@ -192,21 +196,24 @@ class Sharing:
     async def _made(self, lane: _Lane, together: Sequence[_Waiting]) -> list[Reply]:
         """Make a call; where one of several may have spoiled it, make one for each."""
         reply = await self._one(lane, together)
-        result = reply.result
         if len(together) == 1:
             return [reply]
+        reply = msgspec.structs.replace(reply, is_shared=True)
+        result = reply.result
         if isinstance(result, CallFailed):
             staying = [it for it in together if not it.is_left]
             if not staying or not is_of_one_member(result):
-                return [reply for _ in together]
+                return [reply, *(_copy(reply) for _ in together[1:])]
             apart = await asyncio.gather(*(self._one(lane, [it]) for it in staying))
             found = dict(zip(map(id, staying), apart, strict=True))
             return [found.get(id(it), reply) for it in together]
-        replies, begin = [], 0
+        replies: list[Reply] = []
+        begin = 0
         for it in together:
             own = slice(begin, begin + len(it.call.requests))
             begin = own.stop
-            replies.append(msgspec.structs.replace(reply, result=result[own], sent=reply.sent[own]))
+            part = msgspec.structs.replace(reply, result=result[own], sent=reply.sent[own])
+            replies.append(_copy(part) if replies else part)
         return replies
 
     async def _one(self, lane: _Lane, together: Sequence[_Waiting]) -> Reply:
@@ -235,6 +242,11 @@ class Sharing:
                 self._lanes = {k: v for k, v in self._lanes.items() if v.waiting or v.under_way}
             lane = self._lanes[key] = _Lane(key[0], service)
         return lane
+
+
+def _copy(reply: Reply) -> Reply:
+    """What all but the first are told of a call: so it counts once with the provider's gates."""
+    return msgspec.structs.replace(reply, is_copy=True)
 
 
 def _left(waiting: _Waiting, gone: CallFailed) -> Reply:

@@ -133,9 +133,7 @@ def _price_above(prices: "ModelPrice", start: int) -> Price:
         cached_input_nanousd_per_mtok=fresh or 0 if cached is None else cached,
         output_nanousd_per_mtok=_nanousd_above(prices, "output_mtok", start) or 0,
         version=_source(),
-        cache_write_nanousd_per_mtok=_nanousd_above(prices, "cache_write_mtok", start)
-        or fresh
-        or 0,
+        cache_write_nanousd_per_mtok=_nanousd_above(prices, "cache_write_mtok", start) or 0,
     )
 
 

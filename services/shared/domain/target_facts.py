@@ -90,7 +90,7 @@ class TargetFacts:
             cached_input_nanousd_per_mtok=fresh if cached is None else nanousd_from_usd(cached),
             output_nanousd_per_mtok=nanousd_from_usd(override.output_usd_per_mtok),
             version=self._price_version,
-            cache_write_nanousd_per_mtok=fresh if written is None else nanousd_from_usd(written),
+            cache_write_nanousd_per_mtok=0 if written is None else nanousd_from_usd(written),
         )
         return PriceStep(price=price)
 

@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from services.shared.domain.money import (
     Usage,
     cost_nanousd,
     nanousd_from_usd,
+    saved_by_prompt_cache_nanousd,
     usd_from_nanousd,
 )
 
@@ -86,3 +88,15 @@ def test_nanousd_and_dollars_convert_without_loss(nanousd: int) -> None:
 def test_dollars_become_nanousd(usd: str, expected: int) -> None:
     """Half a nano-USD is rounded up."""
     assert nanousd_from_usd(Decimal(usd)) == expected
+
+
+def test_writes_to_the_prompt_cache_cost_as_input_where_nobody_says_otherwise() -> None:
+    """Records of older prices name none; no price makes tokens free."""
+    usage = Usage(input_tokens=100, cached_input_tokens=60, cache_write_input_tokens=90)
+    price = Price(input_nanousd_per_mtok=1_000_000, cached_input_nanousd_per_mtok=100_000)
+    assert cost_nanousd(usage, price) == 40 + 6
+    dearer = msgspec.structs.replace(price, cache_write_nanousd_per_mtok=2_000_000)
+    assert cost_nanousd(usage, dearer) == 80 + 6
+    assert saved_by_prompt_cache_nanousd(usage, price) == 54
+    odd = msgspec.structs.replace(price, cached_input_nanousd_per_mtok=3_000_000)
+    assert saved_by_prompt_cache_nanousd(usage, odd) == 0

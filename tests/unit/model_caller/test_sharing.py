@@ -2,10 +2,13 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
+from services.model_caller import sharing
 from services.model_caller.packing import CallLimits
 from tests.support.example_events import request_id
 from tests.support.fake_clock import START_MS
@@ -13,6 +16,7 @@ from tests.support.scripted_provider import (
     FOREVER,
     Asked,
     Script,
+    ScriptedAnswer,
     ScriptedProvider,
     embedded,
     refused,
@@ -136,6 +140,21 @@ async def test_a_provider_that_is_down_fails_all_without_being_asked_for_each() 
     assert len(provider.asked) == 3
 
 
+async def test_a_shared_call_that_fails_counts_once() -> None:
+    """Ten batches that shared it do not open the provider's circuit, and all are served then."""
+
+    def play(asked: Asked) -> Script:
+        return embedded(asked) if len(provider.asked) > 1 else refused(503)
+
+    provider = ScriptedProvider(play)
+    caller = Caller({"first": provider})
+    several = await served(caller, *(f"text {i}" for i in range(10)))
+    assert set(codes(several)) == {""}
+    assert len(provider.asked) == 2
+    labels = {"provider": "first", "model": "one", "code": "provider_overloaded"}
+    assert caller.registry.get_sample_value("millrace_model_calls_total", labels) == 1
+
+
 async def test_who_cannot_wait_leaves_and_the_call_goes_on() -> None:
     """By its deadline, or because it is cancelled."""
     provider = taking(2.0)
@@ -217,11 +236,62 @@ async def test_the_urgent_go_first() -> None:
     assert order.index("late") < order.index("background")
 
 
-async def test_lanes_that_nobody_uses_are_forgotten() -> None:
+async def test_lanes_that_nobody_uses_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """Callers may name any parameter at will."""
+    monkeypatch.setattr(sharing, "_MOST_LANES", 4)
     caller = Caller({"first": ScriptedProvider(embedded)})
-    for dimensions in range(1, 1_100):
+    for dimensions in range(1, 12):
         one = embedding(dimensions, text("a", dimensions=dimensions))
         done = await caller.serve(merged(one))
         assert done.of(request_id(dimensions)).outcome == "completed"
-    assert len(caller.sharing._lanes) <= 1_024  # nothing else shows it
+    assert len(caller.sharing._lanes) <= 4  # nothing else shows it
+
+
+class _Timed:
+    """A provider whose calls take 20 ms and 0.5 ms an input, one at a time or side by side."""
+
+    def __init__(self, *, at_once: int) -> None:
+        self.calls = 0
+        self._slots = asyncio.Semaphore(at_once)
+
+    @asynccontextmanager
+    async def call(
+        self, path: str, *, body: bytes, headers: Mapping[str, str]
+    ) -> AsyncIterator[ScriptedAnswer]:
+        """See ``ModelProvider``."""
+        asked = Asked(path=path, body=json.loads(body), headers=headers, at_s=0.0)
+        self.calls += 1
+        async with self._slots:
+            await asyncio.sleep(0.020 + 0.0005 * len(listed(asked)))
+        yield ScriptedAnswer(embedded(asked))
+
+
+async def _time_of_clients(provider: _Timed, clients: int, *, each: int = 12) -> float:
+    """How long clients take to ask so often, one after another, each batch with one request."""
+    caller = Caller({"first": provider}, slots=1_000)
+    loop = asyncio.get_running_loop()
+
+    async def ask(client: int) -> None:
+        for turn in range(each):
+            number = client * each + turn
+            await caller.serve(merged(embedding(number, text(f"text {number}"))))
+
+    began_s = loop.time()
+    await asyncio.gather(*(ask(client) for client in range(clients)))
+    return loop.time() - began_s
+
+
+@pytest.mark.parametrize(("clients", "times"), [(1, 0.95), (10, 4), (64, 12)])
+async def test_a_provider_that_works_calls_off_in_turn_serves_many_times_as_much(
+    clients: int, times: float
+) -> None:
+    """Although no two requests come in one batch."""
+    took_s = await _time_of_clients(_Timed(at_once=1), clients)
+    assert clients * 12 * 0.0205 / took_s > times
+
+
+@pytest.mark.parametrize("clients", [1, 10, 64])
+async def test_a_provider_that_works_calls_side_by_side_is_hardly_slower(clients: int) -> None:
+    """Clients wait for each other at first, until it shows that they need not."""
+    took_s = await _time_of_clients(_Timed(at_once=1_000), clients, each=40)
+    assert took_s / 40 < 0.0205 * 2.5
