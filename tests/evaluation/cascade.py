@@ -9,7 +9,7 @@ rest: the calibration error over ten bins, and by threshold the share that is es
 quality, and the share of the gap between the weak and the strong model that is recovered.
 """
 
-# ruff: noqa: T201  # its output is its purpose
+# its output is its purpose
 
 import argparse
 from collections.abc import Sequence

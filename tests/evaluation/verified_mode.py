@@ -235,7 +235,7 @@ def _tell(runs: Sequence[Row], most_wrong: float, *, seconds: float) -> None:
         if it["queries"] >= _FEWEST
     ]
     errors = [found["all"]["error_rate"] for found in runs]
-    print(  # noqa: T201  # a command
+    print(  # a command
         f"bound {most_wrong:.1%}: hit {np.mean([it['all']['hit_rate'] for it in runs]):.2%}"
         f", error mean {np.mean(errors):.2%}, worst run {max(errors):.2%}"
         f", worst tenant-run {max(shares):.2%}"

@@ -18,9 +18,9 @@ from services.model_caller.journal import Journal
 from services.model_caller.metrics import CallMetrics
 from services.model_caller.processor import ModelCallerProcessor
 from services.model_caller.prompt_marks import marking
+from services.model_caller.reviews import ReviewOf, no_review
 from services.model_caller.sharing import Sharing
 from services.model_caller.sharing_metrics import SharingMetrics
-from services.model_caller.reviews import ReviewOf, no_review
 from services.model_caller.tools import Tools
 from services.shared.domain.cache_times import CacheTimes
 from services.shared.domain.configuration import (
