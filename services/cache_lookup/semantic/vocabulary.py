@@ -116,7 +116,11 @@ UNITS: dict[str, str] = {word: names.split()[0] for names in _UNIT_NAMES for wor
 
 _SAME = (
     "usa us u.s u.s.a america american", "uk u.k britain british", "uae", "eu",
-    "buy purchase purchasing purchased", "begin start starting started commence", "end finish", "quick fast quickly rapidly",
+    "buy purchase purchasing purchased", "improve increase raise boost", "avoid prevent", "calculate compute determine",
+    "show display list", "order request", "method technique", "advantage benefit pro", "disadvantage drawback con",
+    "affect impact influence effect", "require necessary", "quit stop", "allow permit", "issue problem trouble", "ingredient ingredients",
+    "overcome beat", "expert professional", "famous popular", "receive received", "declin reject", "dish recipe meal",
+    "currency currencies", "apparel clothes clothing", "begin start starting started commence", "end finish", "quick fast quickly rapidly",
     "big large huge", "small little tiny", "fix repair resolve solve", "phone mobile cellphone cell telephone smartphone",
     "photo picture pic image", "movie film", "car automobile", "job occupation", "pic pics",
     "create make build", "delete erase remove", "obtain acquire get", "cost price", "cheap inexpensive",
@@ -547,5 +551,19 @@ SYMMETRIC = _words(
 )
 """Words that say that two things are named in any order."""
 
-DIRECTIONS = _words("from to into onto in than over before after versus by for of with against")
+ROLES = _words("from to into onto than before after over against by via without")
 """Prepositions that give the word after them its role."""
+
+FOREIGN_WORDS = _words(
+    """el la los las lo un una unos del al y e o es son qué que cómo como cuál cual dónde donde para
+    por con sin mi tu su le les des du de et est sont où quel quelle comment pourquoi quoi je vous nous
+    mon ma mes votre une au aux dans sur avec pour ne pas der die das den dem ein eine einen einer und
+    ist sind wie wo wann warum welche welcher ich sie wir mein meine nicht kein mit für auf von zu
+    il gli che di per non è sono come dove quando perché quale io mio mia da no nel della
+    os as um uma do na ao em não como onde por é são meu minha
+    het een en van op niet hoe waar wanneer waarom welke ik mijn voor met zijn
+    och att jag är en ett inte hur var när vad som på med för min mitt
+    og det ikke hvordan hvor hvad er jeg på til w nie jak jest czy co gdzie się na
+    bir ve ne nasıl için mi bu yang dan di apa bagaimana cara saya untuk adalah"""
+) - FUNCTION_WORDS
+"""Small words of other languages in Latin letters that are none of English."""

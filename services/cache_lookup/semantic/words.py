@@ -6,6 +6,7 @@ from functools import lru_cache
 import msgspec
 
 from services.cache_lookup.semantic.vocabulary import (
+    FOREIGN_WORDS,
     FUNCTION_WORDS,
     NUMBER_WORDS,
     SCALES,
@@ -48,11 +49,13 @@ class Words(msgspec.Struct, frozen=True):
         tokens: All of them, in lower case, contractions and courtesies resolved.
         shapes: The same as they were written.
         content: Stems of those that carry meaning, in order.
+        is_english: Whether its small words are English ones; a few keywords are.
     """
 
     tokens: tuple[str, ...]
     shapes: tuple[str, ...]
     content: tuple[str, ...]
+    is_english: bool
 
 
 @lru_cache(maxsize=8_192)
@@ -61,13 +64,24 @@ def words_of(text: str) -> Words:
     plain = text
     for pattern, replacement in _CONTRACTIONS:
         plain = pattern.sub(replacement, plain)
+    is_english = _is_english(plain.lower().split())
     for _ in range(2):
         shorter = _COURTESY.sub(" ", plain).strip()
         plain = shorter or plain
     shapes = tuple(_TOKEN.findall(plain))
     tokens = tuple(shape.lower() for shape in shapes)
     content = tuple(stem(token) for token in tokens if token not in FUNCTION_WORDS)
-    return Words(tokens, shapes, content)
+    return Words(tokens, shapes, content, is_english)
+
+
+def _is_english(tokens: list[str]) -> bool:
+    plain = [token.strip(".,;:!?¿¡()\"'") for token in tokens]
+    english = sum(token in FUNCTION_WORDS for token in plain)
+    foreign = sum(token in FOREIGN_WORDS for token in plain)
+    return english > foreign or (foreign == 0 and len(plain) <= _FEW)
+
+
+_FEW = 3
 
 
 @lru_cache(maxsize=16_384)
