@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from itertools import combinations
 
 from services.cache_lookup.semantic.names import NAMES, SERIES
 from services.cache_lookup.semantic.vocabulary import (
@@ -22,12 +23,8 @@ _IDLE_NEGATIONS = re.compile(
     r"\b(?:i (?:do|did|can|could) not (?:know|understand|get it|figure|remember|think)|i am not sure"
     r"|not sure|no idea|or not|why not|no longer sure|if not|not only)\b"
 )
-_QUANTIFIERS = (
-    frozenset({"all", "every", "each", "any"}),
-    frozenset({"some", "few", "several"}),
-    frozenset({"only", "just"}),
-    frozenset({"most", "majority"}),
-)
+_MOST_INVERTED = 0.3
+"""Share of pairs of words whose order may be the other way round."""
 
 
 def another_payload(asked: str, cached: str) -> bool:
@@ -186,7 +183,20 @@ def _swaps_roles(one: Words, other: Words) -> bool:
     return any(
         mine[role] != theirs[role] and mine[role] in other.content and theirs[role] in one.content
         for role in mine.keys() & theirs.keys()
-    )
+    ) or not _links(one).isdisjoint((after, between, before) for before, between, after in _links(other))
+
+
+def _links(words: Words) -> set[tuple[str, str, str]]:
+    """Two words of meaning with one small word between them, such as ``text to speech``."""
+    return {
+        (stem(before), between, stem(after))
+        for before, between, after in zip(words.tokens, words.tokens[1:], words.tokens[2:], strict=False)
+        if between in FUNCTION_WORDS
+        and between not in SYMMETRIC
+        and before not in FUNCTION_WORDS
+        and after not in FUNCTION_WORDS
+        and before != after
+    }
 
 
 def _roles(words: Words) -> dict[str, str]:
@@ -222,12 +232,27 @@ def _swaps_names(one: Words, other: Words) -> bool:
 
 
 def _is_swapped(one: Words, other: Words) -> bool:
-    """The same words of meaning, of which just two have changed places."""
+    """The same words of meaning in another order that no fronted clause explains."""
     mine, theirs = list(dict.fromkeys(one.content)), list(dict.fromkeys(other.content))
-    if set(mine) != set(theirs) or _is_symmetric(one, other):
+    if set(mine) != set(theirs) or mine == theirs or _is_symmetric(one, other):
         return False
     moved = [place for place, word in enumerate(mine) if theirs[place] != word]
-    return len(moved) == 2 and moved[1] - moved[0] > 1
+    if len(moved) == 2:
+        first, second = moved
+        return second - first > 1 or _between(one, mine[first], mine[second]) == _between(
+            other, mine[second], mine[first]
+        )
+    if any(mine[start:] + mine[:start] == theirs for start in range(len(mine))):
+        return False
+    places = [theirs.index(word) for word in mine]
+    pairs = list(combinations(places, 2))
+    return sum(before > after for before, after in pairs) >= _MOST_INVERTED * len(pairs)
+
+
+def _between(words: Words, first: str, second: str) -> tuple[str, ...]:
+    """What stands between two words of meaning."""
+    stems = [stem(token) for token in words.tokens]
+    return words.tokens[stems.index(first) + 1 : stems.index(second)]
 
 
 def another_word(one: Words, other: Words) -> bool:
@@ -235,8 +260,8 @@ def another_word(one: Words, other: Words) -> bool:
     mine, theirs = one.content, other.content
     if len(mine) != len(theirs) or len(mine) < 2:
         return False
-    replaced = [pair for pair in zip(mine, theirs, strict=True) if pair[0] != pair[1]]
-    return len(replaced) == 1 and not is_typo(*replaced[0])
+    replaced = [place for place, word in enumerate(mine) if word != theirs[place]]
+    return len(replaced) == 1 and not is_typo(one.bare[replaced[0]], other.bare[replaced[0]])
 
 
 def foreign_wording(one: Words, other: Words) -> bool:
@@ -244,3 +269,11 @@ def foreign_wording(one: Words, other: Words) -> bool:
     if one.is_english and other.is_english:
         return False
     return sorted(one.tokens) != sorted(other.tokens)
+
+
+def extra_word(one: Words, other: Words) -> bool:
+    """The one says the same and one word of meaning more."""
+    shorter, longer = sorted((one.content, other.content), key=len)
+    return len(longer) == len(shorter) + 1 and len(shorter) >= 1 and any(
+        longer[:place] + longer[place + 1 :] == shorter for place in range(len(longer))
+    )

@@ -49,12 +49,14 @@ class Words(msgspec.Struct, frozen=True):
         tokens: All of them, in lower case, contractions and courtesies resolved.
         shapes: The same as they were written.
         content: Stems of those that carry meaning, in order.
+        bare: The same words, not stemmed.
         is_english: Whether its small words are English ones; a few keywords are.
     """
 
     tokens: tuple[str, ...]
     shapes: tuple[str, ...]
     content: tuple[str, ...]
+    bare: tuple[str, ...]
     is_english: bool
 
 
@@ -70,8 +72,8 @@ def words_of(text: str) -> Words:
         plain = shorter or plain
     shapes = tuple(_TOKEN.findall(plain))
     tokens = tuple(shape.lower() for shape in shapes)
-    content = tuple(stem(token) for token in tokens if token not in FUNCTION_WORDS)
-    return Words(tokens, shapes, content, is_english)
+    bare = tuple(token for token in tokens if token not in FUNCTION_WORDS)
+    return Words(tokens, shapes, tuple(map(stem, bare)), bare, is_english)
 
 
 def _is_english(tokens: list[str]) -> bool:
@@ -173,15 +175,19 @@ def units_of(tokens: tuple[str, ...]) -> frozenset[str]:
 
 
 def is_typo(one: str, other: str) -> bool:
-    """Whether two words differ as a word and its misspelling do: by one letter, or two swapped."""
-    if one[:1] != other[:1] or min(len(one), len(other)) < 5 or abs(len(one) - len(other)) > 1:
+    """Whether two words differ as a word and its misspelling do.
+
+    Two letters swapped, one left out of a word of six, or one wrong in a word of nine: shorter words
+    that differ like this are often two words.
+    """
+    shorter, longer = sorted((one, other), key=len)
+    if one[:1] != other[:1] or len(shorter) < 5 or len(longer) > len(shorter) + 1:
         return False
     start = 0
-    while start < min(len(one), len(other)) and one[start] == other[start]:
+    while start < len(shorter) and one[start] == other[start]:
         start += 1
-    rest, other_rest = one[start:], other[start:]
-    if len(rest) == len(other_rest):
-        return rest[1:] == other_rest[1:] or (
-            rest[:2] == other_rest[1::-1] and rest[2:] == other_rest[2:]
-        )
-    return rest[1:] == other_rest or rest == other_rest[1:]
+    if len(longer) > len(shorter):
+        return len(longer) >= 6 and longer[start + 1 :] == shorter[start:]
+    mine, theirs = one[start:], other[start:]
+    is_swap = mine[:2] == theirs[1::-1] and mine[2:] == theirs[2:]
+    return is_swap or (len(one) >= 9 and mine[1:] == theirs[1:])
