@@ -6,6 +6,7 @@ from typing import Protocol
 import msgspec
 
 from services.cache_lookup.semantic.guards import objection
+from services.cache_lookup.semantic.verifier import verifier_score
 from services.shared.domain.events import AnswerCached
 
 
@@ -50,7 +51,7 @@ def choose(
     Args:
         asked: The question, as ``Question.text``.
         nears: The nearest entries of its scope.
-        threshold: Least similarity of what is served.
+        threshold: Least score of what is served.
         use_verifier: Whether the verifier ranks the candidates and has a say beside the guards.
     """
     keyed = [(near, near.entry.semantic.text) for near in nears if near.entry.semantic is not None]
@@ -76,5 +77,11 @@ def choose(
 
 
 def score_of(asked: str, cached: str, similarity: float, *, use_verifier: bool) -> float:
-    """How sure it is that both questions have one answer, 0..1, where no guard objects."""
+    """How sure it is that two questions have one answer, 0..1, where no guard objects.
+
+    It is their similarity, or the verifier's score, which is scaled to be compared with the same
+    thresholds.
+    """
+    if use_verifier:
+        return verifier_score(asked, cached, similarity)
     return min(1.0, max(0.0, similarity))

@@ -18,9 +18,12 @@ from services.cache_lookup.semantic.vocabulary import (
 )
 from services.cache_lookup.semantic.words import Words, is_typo, numbers_of, stem, units_of
 
-_QUOTED = re.compile(r"[\"“”«»`]([^\"“”«»`]+)[\"“”«»`]|(?<!\w)['‘]([^'‘’]+)['’](?!\w)")
+_QUOTED = re.compile(
+    '["\u201c\u201d\u00ab\u00bb`]([^"\u201c\u201d\u00ab\u00bb`]+)["\u201c\u201d\u00ab\u00bb`]'
+    "|(?<!\\w)['\u2018]([^'\u2018\u2019]+)['\u2019](?!\\w)"
+)
 _IDLE_NEGATIONS = re.compile(
-    r"\b(?:i (?:do|did|can|could) not (?:know|understand|get it|figure|remember|think)|i am not sure"
+    r"\b(?:i (?:do|did|can|could) not (?:know|understand|get it|figure|remember|think)"
     r"|not sure|no idea|or not|why not|no longer sure|if not|not only)\b"
 )
 _MOST_INVERTED = 0.3
@@ -118,16 +121,15 @@ def _lacks(one: Words, other: Words) -> bool:
 
 def _entities(words: Words) -> list[str]:
     """Words that look like names: capitals inside a sentence, capitals alone, digits in a word."""
+    first, rest = words.shapes[:1], words.shapes[1:]
+    has_case = 2 * sum(shape[0].isupper() for shape in rest) <= len(rest)
     shapes = [shape for shape in words.shapes if shape.lower() not in FUNCTION_WORDS]
-    lowered = sum(shape.islower() for shape in shapes)
-    has_case = 2 * lowered >= len(shapes)
-    first = words.shapes[0] if words.shapes else ""
     return [
         shape
         for shape in shapes
         if _is_code(shape)
         or (has_case and len(shape) > 1 and shape.isupper())
-        or (has_case and shape[0].isupper() and shape is not first)
+        or (has_case and shape[0].isupper() and (shape,) != first)
     ]
 
 
@@ -166,7 +168,7 @@ def another_focus(one: Words, other: Words) -> bool:
 
 
 def _focus(words: Words) -> set[str]:
-    """What is asked for; ``what`` and ``which`` may be any of it, and ``how`` is often ``where``."""
+    """What is asked for: ``what`` may be any of it, and ``how`` is often ``where``."""
     found = QUESTION_WORDS.intersection(words.tokens) - {"what", "which"}
     if found & {"where", "how"}:
         found |= {"where", "how"} if not found & {"when", "why", "who"} else set()
@@ -183,14 +185,18 @@ def _swaps_roles(one: Words, other: Words) -> bool:
     return any(
         mine[role] != theirs[role] and mine[role] in other.content and theirs[role] in one.content
         for role in mine.keys() & theirs.keys()
-    ) or not _links(one).isdisjoint((after, between, before) for before, between, after in _links(other))
+    ) or not _links(one).isdisjoint(
+        (after, between, before) for before, between, after in _links(other)
+    )
 
 
 def _links(words: Words) -> set[tuple[str, str, str]]:
     """Two words of meaning with one small word between them, such as ``text to speech``."""
     return {
         (stem(before), between, stem(after))
-        for before, between, after in zip(words.tokens, words.tokens[1:], words.tokens[2:], strict=False)
+        for before, between, after in zip(
+            words.tokens, words.tokens[1:], words.tokens[2:], strict=False
+        )
         if between in FUNCTION_WORDS
         and between not in SYMMETRIC
         and before not in FUNCTION_WORDS
@@ -203,10 +209,10 @@ def _roles(words: Words) -> dict[str, str]:
     """What follows each preposition that gives a role; ``to`` alone is mostly an infinitive's."""
     roles: dict[str, str] = {}
     tokens = words.tokens
-    for index, token in enumerate(tokens):
-        if token in ROLES and (token != "to" or "from" in tokens):
+    for index, role in enumerate(tokens):
+        if role in ROLES and (role != "to" or "from" in tokens):
             after = next((word for word in tokens[index + 1 :] if word not in FUNCTION_WORDS), "")
-            roles[token] = stem(after)
+            roles[role] = stem(after)
     return roles
 
 
@@ -220,15 +226,28 @@ def _swaps_names(one: Words, other: Words) -> bool:
         return False
     entities = {shape.lower() for shape in (*_entities(one), *_entities(other))}
     mine, theirs = (
-        [
-            token
-            for token in dict.fromkeys(words.tokens)
-            if token in entities or token in NAMES or token in SERIES or token in UNITS
-        ]
+        list(
+            dict.fromkeys(
+                UNITS.get(token) or NAMES.get(token) or stem(token)
+                for token in words.tokens
+                if _is_role(token, words, entities)
+            )
+        )
         for words in (one, other)
     )
     common = set(mine) & set(theirs)
     return [word for word in mine if word in common] != [word for word in theirs if word in common]
+
+
+def _is_role(token: str, words: Words, entities: set[str]) -> bool:
+    """Whether it matters before which other such word a word comes."""
+    return (
+        token in entities
+        or token in NAMES
+        or token in SERIES
+        or token in UNITS
+        or not OPPOSITES.get(token, frozenset()).isdisjoint(words.tokens)
+    )
 
 
 def _is_swapped(one: Words, other: Words) -> bool:
@@ -269,11 +288,3 @@ def foreign_wording(one: Words, other: Words) -> bool:
     if one.is_english and other.is_english:
         return False
     return sorted(one.tokens) != sorted(other.tokens)
-
-
-def extra_word(one: Words, other: Words) -> bool:
-    """The one says the same and one word of meaning more."""
-    shorter, longer = sorted((one.content, other.content), key=len)
-    return len(longer) == len(shorter) + 1 and len(shorter) >= 1 and any(
-        longer[:place] + longer[place + 1 :] == shorter for place in range(len(longer))
-    )

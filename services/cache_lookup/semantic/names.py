@@ -92,8 +92,8 @@ _NAMES = (
     "trump clinton obama biden bush reagan putin modi sanders",
 )
 
-_DEMONYMS = (
-    """indian/india pakistani/pakistan american/usa americans/usa us/usa british/britain uk/britain
+_DEMONYMS = """
+    indian/india pakistani/pakistan american/usa americans/usa us/usa british/britain uk/britain
     canadian/canada australian/australia mexican/mexico brazilian/brazil israeli/israel iranian/iran
     iraqi/iraq european/europe african/africa asian/asia swiss/switzerland irish/ireland
     scottish/scotland austrian/austria belgian/belgium egyptian/egypt nigerian/nigeria
@@ -101,12 +101,13 @@ _DEMONYMS = (
     spanish/spain italian/italy russian/russia greek/greece turkish/turkey polish/poland
     swedish/sweden norwegian/norway danish/denmark finnish/finland dutch/netherlands
     holland/netherlands korean/korea thai/thailand vietnamese/vietnam gray/grey
-    aluminum/aluminium maths/math mathematics/math"""
-)
+    aluminum/aluminium maths/math mathematics/math
+"""
 _SAME = dict(pair.split("/") for pair in _DEMONYMS.split())
 
 NAMES: dict[str, str] = {
-    name: _SAME.get(name, name) for names in (*_NAMES, " ".join(_SAME))
+    name: _SAME.get(name, name)
+    for names in (*_NAMES, " ".join(_SAME))
     for name in names.split()
     if name not in {"gray", "aluminum", "maths", "mathematics"}
 }

@@ -18,24 +18,25 @@ _TOKEN = re.compile(
     r"[$€£¥₹%]|\d+(?:[.,:/]\d+)*(?:st|nd|rd|th)?\b|[^\W_]+(?:\.[^\W\d_]\b)*(?:[+#]+|\d)*"
 )
 _CONTRACTIONS = (
-    (re.compile(r"\b(ca)n['’]?t\b", re.IGNORECASE), r"\1n not"),
+    (re.compile(r"\b(ca)n['\u2019]?t\b", re.IGNORECASE), r"\1n not"),
     (re.compile(r"\bcannot\b", re.IGNORECASE), "can not"),
-    (re.compile(r"\bwo(?:n['’]t)\b", re.IGNORECASE), "will not"),
+    (re.compile(r"\bwo(?:n['\u2019]t)\b", re.IGNORECASE), "will not"),
     (
         re.compile(
-            r"\b(is|are|was|were|do|does|did|has|have|had|could|should|would|must|need|ai)n['’]?t\b",
+            r"\b(is|are|was|were|do|does|did|has|have|had|could|should|would|must|need|ai)n['\u2019]?t\b",
             re.IGNORECASE,
         ),
         r"\1 not",
     ),
-    (re.compile(r"['’](?:s|re|ve|m|ll|d)\b", re.IGNORECASE), ""),
+    (re.compile(r"['\u2019](?:s|re|ve|m|ll|d)\b", re.IGNORECASE), ""),
 )
 _COURTESY = re.compile(
     r"^(?:hi|hello|hey|ok|okay|please|so|well|excuse me|sorry|quick question|thanks)\b[\s,.!:-]*"
     r"|^(?:can|could|would|will) you (?:please |kindly |possibly )?"
     r"(?:tell me|explain(?: to me)?|help me(?: understand| with)?|show me|let me know|say)\b"
     r"|^(?:please )?(?:tell me|let me know|explain to me)\b"
-    r"|^i(?: would|['’]d)? (?:just )?(?:want|like|need|wish|would like) to (?:know|ask|find out)\b"
+    r"|^i(?: would|['\u2019]d)? (?:just )?(?:want|like|need|wish) to "
+    r"(?:know|ask|find out)\b"
     r"|^(?:do|would|might) you (?:happen to )?know\b"
     r"|[\s,]*\b(?:please|kindly|thanks|thank you|thx|pls|plz|in advance)\b[\s.!?]*",
     re.IGNORECASE,
@@ -133,16 +134,16 @@ def numbers_of(tokens: tuple[str, ...]) -> frozenset[str]:
     """The numbers of a text, spelled-out ones too, each in one way to write it."""
     found: set[str] = set()
     value, is_open = 0.0, False
-    for token in (*tokens, ""):
-        number = NUMBER_WORDS.get(token, 1.0 if token == "one" and value >= _TWENTY else None)
+    for word in (*tokens, ""):
+        number = NUMBER_WORDS.get(word, 1.0 if word == "one" and value >= _TWENTY else None)
         if number is not None and is_open and number < value:
             value += number
-        elif token in SCALES:
-            value, is_open = (value or 1.0) * SCALES[token], True
-        elif not (is_open and token == "and"):
+        elif word in SCALES:
+            value, is_open = (value or 1.0) * SCALES[word], True
+        elif not (is_open and word == "and"):
             if is_open:
                 found.add(_written(value))
-            plain = _digits(token) if any(map(str.isdigit, token)) else ""
+            plain = _digits(word) if any(map(str.isdigit, word)) else ""
             value = number or (float(plain) if _PLAIN.fullmatch(plain) else 0.0)
             is_open = number is not None or bool(value)
             if plain and not is_open:
@@ -177,8 +178,8 @@ def units_of(tokens: tuple[str, ...]) -> frozenset[str]:
 def is_typo(one: str, other: str) -> bool:
     """Whether two words differ as a word and its misspelling do.
 
-    Two letters swapped, one left out of a word of six, or one wrong in a word of nine: shorter words
-    that differ like this are often two words.
+    Two letters swapped, one left out of a word of six, or one wrong in a word of nine: shorter
+    words that differ like this are often two words.
     """
     shorter, longer = sorted((one, other), key=len)
     if one[:1] != other[:1] or len(shorter) < 5 or len(longer) > len(shorter) + 1:
