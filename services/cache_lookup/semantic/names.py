@@ -69,7 +69,7 @@ _NAMES = (
     copenhagen dallas delhi denver detroit dublin edinburgh frankfurt geneva hamburg hanoi helsinki
     houston hyderabad istanbul jakarta jerusalem johannesburg karachi kolkata kyoto lagos lahore
     lima lisbon liverpool london madrid manchester manila melbourne memphis miami milan milwaukee
-    minneapolis montreal moscow mumbai munich nairobi naples nashville nyc orlando osaka oslo ottawa
+    minneapolis montreal moscow mumbai munich nairobi naples nashville orlando osaka oslo ottawa
     paris perth philadelphia phoenix pittsburgh portland prague pune riga rome sacramento seattle
     seoul shanghai stockholm sydney tampa tokyo toronto tucson vancouver venice vienna warsaw
     zurich""",
