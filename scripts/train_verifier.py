@@ -139,7 +139,7 @@ class Fit:
         return {"feature": feature, "cut": cut, "value": value.tolist()}
 
     def _split(self, here: NDArray[np.bool_], slope: Floats, curve: Floats) -> tuple[int, int]:
-        """The feature and edge that gain most; closer pairs are never taken for less alike."""
+        """The feature and edge that gain most; at no node are closer pairs taken for less alike."""
         best = (0.0, 0, 0)
         for index, edges in enumerate(self.edges):
             bins = self.bins[index][here]

@@ -1,8 +1,8 @@
 """The semantic cache for a judge from outside: its real decisions over the real encoder.
 
-``make()`` gives an object with ``decide(query)`` for streams of labelled queries, ``score(a, b)`` scores
-labelled pairs. ``MILLRACE_ENCODER`` names the encoder's folder, ``MILLRACE_THRESHOLD`` another
-threshold, ``MILLRACE_VERIFIER=1`` turns the verifier on. Only this file of the tests is run by hand.
+``make()`` gives an object with ``decide(query)`` for streams of labelled queries, ``score(a, b)``
+scores labelled pairs. ``MILLRACE_ENCODER`` names the encoder's folder, ``MILLRACE_THRESHOLD``
+another threshold, ``MILLRACE_VERIFIER=1`` turns the verifier on.
 """
 
 import asyncio
