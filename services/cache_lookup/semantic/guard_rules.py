@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from itertools import combinations
 
 from services.cache_lookup.semantic.names import NAMES, SERIES
@@ -26,6 +27,9 @@ _IDLE_NEGATIONS = re.compile(
     r"\b(?:i (?:do|did|can|could) not (?:know|understand|get it|figure|remember|think)"
     r"|not sure|no idea|or not|why not|no longer sure|if not|not only)\b"
 )
+_once_a_text = lru_cache(maxsize=8_192)
+"""What is known of one text is found once, as it meets many others."""
+
 _MOST_INVERTED = 0.3
 """Share of pairs of words whose order may be the other way round."""
 
@@ -35,6 +39,7 @@ def another_payload(asked: str, cached: str) -> bool:
     return _payload(asked) != _payload(cached)
 
 
+@_once_a_text
 def _payload(text: str) -> list[str]:
     return sorted((one or other).casefold().strip(" .?!") for one, other in _QUOTED.findall(text))
 
@@ -61,6 +66,7 @@ def other_parity(one: Words, other: Words) -> bool:
     return _negations(one) % 2 != _negations(other) % 2
 
 
+@_once_a_text
 def _negations(words: Words) -> int:
     text = _IDLE_NEGATIONS.sub(" ", " ".join(words.tokens))
     return sum(token in NEGATIONS for token in text.split())
@@ -91,10 +97,12 @@ def another_name(one: Words, other: Words) -> bool:
     return not only_mine.isdisjoint(series for series, _ in theirs - mine)
 
 
+@_once_a_text
 def _names(words: Words) -> set[str]:
     return {NAMES[token] for token in words.tokens if token in NAMES}
 
 
+@_once_a_text
 def _members(words: Words) -> set[tuple[int, str]]:
     return {member for token in words.tokens for member in SERIES.get(token, ())}
 
@@ -119,6 +127,7 @@ def _lacks(one: Words, other: Words) -> bool:
     )
 
 
+@_once_a_text
 def _entities(words: Words) -> list[str]:
     """Words that look like names: capitals inside a sentence, capitals alone, digits in a word."""
     first, rest = words.shapes[:1], words.shapes[1:]
@@ -137,6 +146,7 @@ def _is_code(shape: str) -> bool:
     return not shape[0].isdigit() and any(map(str.isdigit, shape))
 
 
+@_once_a_text
 def _initials(tokens: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     """Acronyms that a text spells out, with the words behind each."""
     return {
@@ -155,6 +165,7 @@ def another_owner(one: Words, other: Words) -> bool:
     )
 
 
+@_once_a_text
 def _owners(words: Words) -> set[str]:
     return {"my", "your"}.intersection(words.tokens)
 
@@ -167,6 +178,7 @@ def another_focus(one: Words, other: Words) -> bool:
     return bool(mine) and bool(theirs) and mine.isdisjoint(theirs)
 
 
+@_once_a_text
 def _focus(words: Words) -> set[str]:
     """What is asked for: ``what`` may be any of it, and ``how`` is often ``where``."""
     found = QUESTION_WORDS.intersection(words.tokens) - {"what", "which"}
@@ -190,6 +202,7 @@ def _swaps_roles(one: Words, other: Words) -> bool:
     )
 
 
+@_once_a_text
 def _links(words: Words) -> set[tuple[str, str, str]]:
     """Two words of meaning with one small word between them, such as ``text to speech``."""
     return {
@@ -205,6 +218,7 @@ def _links(words: Words) -> set[tuple[str, str, str]]:
     }
 
 
+@_once_a_text
 def _roles(words: Words) -> dict[str, str]:
     """What follows each preposition that gives a role; ``to`` alone is mostly an infinitive's."""
     roles: dict[str, str] = {}

@@ -43,7 +43,7 @@ _COURTESY = re.compile(
 )
 
 
-class Words(msgspec.Struct, frozen=True):
+class Words(msgspec.Struct, frozen=True, eq=False):
     """A question's words.
 
     Attributes:
@@ -130,6 +130,7 @@ def _is_doubled(root: str) -> bool:
     return len(root) > 3 and root[-1] == root[-2] and root[-1] not in "lsz"
 
 
+@lru_cache(maxsize=8_192)
 def numbers_of(tokens: tuple[str, ...]) -> frozenset[str]:
     """The numbers of a text, spelled-out ones too, each in one way to write it."""
     found: set[str] = set()
@@ -170,6 +171,7 @@ def _digits(token: str) -> str:
         return plain
 
 
+@lru_cache(maxsize=8_192)
 def units_of(tokens: tuple[str, ...]) -> frozenset[str]:
     """Units, currencies and percents of a text."""
     return frozenset(unit for token in tokens if (unit := UNITS.get(token)))
