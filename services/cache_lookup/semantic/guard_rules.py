@@ -2,31 +2,36 @@
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
+from itertools import combinations
 
-from services.cache_lookup.semantic.names import MEMBERS
+from services.cache_lookup.semantic.names import NAMES, SERIES
 from services.cache_lookup.semantic.vocabulary import (
-    DIRECTIONS,
     FRACTIONS,
     FUNCTION_WORDS,
     NEGATIONS,
     NEGATIVE_PREFIXES,
     OPPOSITES,
     QUESTION_WORDS,
+    ROLES,
     SYMMETRIC,
+    UNITS,
 )
 from services.cache_lookup.semantic.words import Words, is_typo, numbers_of, stem, units_of
 
-_QUOTED = re.compile(r"[\"“”«»`]([^\"“”«»`]+)[\"“”«»`]|(?<!\w)['‘]([^'‘’]+)['’](?!\w)")
+_QUOTED = re.compile(
+    '["\u201c\u201d\u00ab\u00bb`]([^"\u201c\u201d\u00ab\u00bb`]+)["\u201c\u201d\u00ab\u00bb`]'
+    "|(?<!\\w)['\u2018]([^'\u2018\u2019]+)['\u2019](?!\\w)"
+)
 _IDLE_NEGATIONS = re.compile(
-    r"\b(?:i (?:do|did|can|could) not (?:know|understand|get it|figure|remember|think)|i am not sure"
-    r"|not sure|or not|why not|no longer sure|if not|not only)\b"
+    r"\b(?:i (?:do|did|can|could) not (?:know|understand|get it|figure|remember|think)"
+    r"|not sure|no idea|or not|why not|no longer sure|if not|not only)\b"
 )
-_QUANTIFIERS = (
-    frozenset({"all", "every", "each", "any"}),
-    frozenset({"some", "few", "several"}),
-    frozenset({"only", "just"}),
-    frozenset({"most", "majority"}),
-)
+_once_a_text = lru_cache(maxsize=8_192)
+"""What is known of one text is found once, as it meets many others."""
+
+_MOST_INVERTED = 0.3
+"""Share of pairs of words whose order may be the other way round."""
 
 
 def another_payload(asked: str, cached: str) -> bool:
@@ -34,6 +39,7 @@ def another_payload(asked: str, cached: str) -> bool:
     return _payload(asked) != _payload(cached)
 
 
+@_once_a_text
 def _payload(text: str) -> list[str]:
     return sorted((one or other).casefold().strip(" .?!") for one, other in _QUOTED.findall(text))
 
@@ -60,6 +66,7 @@ def other_parity(one: Words, other: Words) -> bool:
     return _negations(one) % 2 != _negations(other) % 2
 
 
+@_once_a_text
 def _negations(words: Words) -> int:
     text = _IDLE_NEGATIONS.sub(" ", " ".join(words.tokens))
     return sum(token in NEGATIONS for token in text.split())
@@ -82,13 +89,22 @@ def _is_prefixed(stems: Iterable[str], others: set[str]) -> bool:
 
 
 def another_name(one: Words, other: Words) -> bool:
-    """They name different members of a group: two days, two countries, two languages."""
+    """They name other places, peoples, products, or other members of one series."""
+    if _names(one) != _names(other):
+        return True
     mine, theirs = _members(one), _members(other)
-    return mine != theirs
+    only_mine = {series for series, _ in mine - theirs}
+    return not only_mine.isdisjoint(series for series, _ in theirs - mine)
 
 
+@_once_a_text
+def _names(words: Words) -> set[str]:
+    return {NAMES[token] for token in words.tokens if token in NAMES}
+
+
+@_once_a_text
 def _members(words: Words) -> set[tuple[int, str]]:
-    return {member for token in words.tokens for member in MEMBERS.get(token, ())}
+    return {member for token in words.tokens for member in SERIES.get(token, ())}
 
 
 def another_entity(one: Words, other: Words) -> bool:
@@ -111,18 +127,18 @@ def _lacks(one: Words, other: Words) -> bool:
     )
 
 
+@_once_a_text
 def _entities(words: Words) -> list[str]:
     """Words that look like names: capitals inside a sentence, capitals alone, digits in a word."""
+    first, rest = words.shapes[:1], words.shapes[1:]
+    has_case = 2 * sum(shape[0].isupper() for shape in rest) <= len(rest)
     shapes = [shape for shape in words.shapes if shape.lower() not in FUNCTION_WORDS]
-    lowered = sum(shape.islower() for shape in shapes)
-    has_case = 2 * lowered >= len(shapes)
-    first = words.shapes[0] if words.shapes else ""
     return [
         shape
         for shape in shapes
         if _is_code(shape)
         or (has_case and len(shape) > 1 and shape.isupper())
-        or (has_case and shape[0].isupper() and shape is not first)
+        or (has_case and shape[0].isupper() and (shape,) != first)
     ]
 
 
@@ -130,6 +146,7 @@ def _is_code(shape: str) -> bool:
     return not shape[0].isdigit() and any(map(str.isdigit, shape))
 
 
+@_once_a_text
 def _initials(tokens: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     """Acronyms that a text spells out, with the words behind each."""
     return {
@@ -142,25 +159,15 @@ def _initials(tokens: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
 
 
 def another_owner(one: Words, other: Words) -> bool:
-    """The one asks of the asker, the other of whom is asked."""
-    return (_owners(one) == {"i"} and _owners(other) == {"you"}) or (
-        _owners(one) == {"you"} and _owners(other) == {"i"}
+    """The one asks of what is the asker's, the other of what belongs to whom is asked."""
+    return {*_owners(one), *_owners(other)} == {"my", "your"} and not (
+        _owners(one) & _owners(other)
     )
 
 
-_PERSONS = {
-    "i": "i",
-    "me": "i",
-    "my": "i",
-    "mine": "i",
-    "you": "you",
-    "your": "you",
-    "yours": "you",
-}
-
-
+@_once_a_text
 def _owners(words: Words) -> set[str]:
-    return {_PERSONS[token] for token in words.tokens if token in _PERSONS}
+    return {"my", "your"}.intersection(words.tokens)
 
 
 def another_focus(one: Words, other: Words) -> bool:
@@ -171,66 +178,127 @@ def another_focus(one: Words, other: Words) -> bool:
     return bool(mine) and bool(theirs) and mine.isdisjoint(theirs)
 
 
-def _focus(words: Words) -> frozenset[str]:
-    found = QUESTION_WORDS.intersection(words.tokens)
-    return found - {"what", "which"} or found
+@_once_a_text
+def _focus(words: Words) -> set[str]:
+    """What is asked for: ``what`` may be any of it, and ``how`` is often ``where``."""
+    found = QUESTION_WORDS.intersection(words.tokens) - {"what", "which"}
+    if found & {"where", "how"}:
+        found |= {"where", "how"} if not found & {"when", "why", "who"} else set()
+    return set(found)
 
 
 def another_order(one: Words, other: Words) -> bool:
     """The same words in other roles: from A to B, from B to A."""
-    return _swaps_roles(one, other) or _is_permuted(one, other)
+    return _swaps_roles(one, other) or _swaps_names(one, other) or _is_swapped(one, other)
 
 
 def _swaps_roles(one: Words, other: Words) -> bool:
     mine, theirs = _roles(one), _roles(other)
     return any(
-        mine[role] != theirs.get(role, mine[role]) and mine[role] in theirs.values()
-        for role in mine
+        mine[role] != theirs[role] and mine[role] in other.content and theirs[role] in one.content
+        for role in mine.keys() & theirs.keys()
+    ) or not _links(one).isdisjoint(
+        (after, between, before) for before, between, after in _links(other)
     )
 
 
+@_once_a_text
+def _links(words: Words) -> set[tuple[str, str, str]]:
+    """Two words of meaning with one small word between them, such as ``text to speech``."""
+    return {
+        (stem(before), between, stem(after))
+        for before, between, after in zip(
+            words.tokens, words.tokens[1:], words.tokens[2:], strict=False
+        )
+        if between in FUNCTION_WORDS
+        and between not in SYMMETRIC
+        and before not in FUNCTION_WORDS
+        and after not in FUNCTION_WORDS
+        and before != after
+    }
+
+
+@_once_a_text
 def _roles(words: Words) -> dict[str, str]:
-    """What follows each preposition of direction."""
+    """What follows each preposition that gives a role; ``to`` alone is mostly an infinitive's."""
     roles: dict[str, str] = {}
     tokens = words.tokens
-    for index, token in enumerate(tokens):
-        if token in DIRECTIONS:
+    for index, role in enumerate(tokens):
+        if role in ROLES and (role != "to" or "from" in tokens):
             after = next((word for word in tokens[index + 1 :] if word not in FUNCTION_WORDS), "")
-            roles[token] = stem(after)
+            roles[role] = stem(after)
     return roles
 
 
-def _is_permuted(one: Words, other: Words) -> bool:
-    if not SYMMETRIC.isdisjoint(one.tokens) and not SYMMETRIC.isdisjoint(other.tokens):
+def _is_symmetric(one: Words, other: Words) -> bool:
+    return not SYMMETRIC.isdisjoint(one.tokens) and not SYMMETRIC.isdisjoint(other.tokens)
+
+
+def _swaps_names(one: Words, other: Words) -> bool:
+    """Two names that are in both come in another order."""
+    if _is_symmetric(one, other):
         return False
-    mine, theirs = list(dict.fromkeys(one.content)), list(dict.fromkeys(other.content))
+    entities = {shape.lower() for shape in (*_entities(one), *_entities(other))}
+    mine, theirs = (
+        list(
+            dict.fromkeys(
+                UNITS.get(token) or NAMES.get(token) or stem(token)
+                for token in words.tokens
+                if _is_role(token, words, entities)
+            )
+        )
+        for words in (one, other)
+    )
     common = set(mine) & set(theirs)
-    union = len(set(mine) | set(theirs))
-    if len(common) < 2 or len(common) / union < 0.6:
+    return [word for word in mine if word in common] != [word for word in theirs if word in common]
+
+
+def _is_role(token: str, words: Words, entities: set[str]) -> bool:
+    """Whether it matters before which other such word a word comes."""
+    return (
+        token in entities
+        or token in NAMES
+        or token in SERIES
+        or token in UNITS
+        or not OPPOSITES.get(token, frozenset()).isdisjoint(words.tokens)
+    )
+
+
+def _is_swapped(one: Words, other: Words) -> bool:
+    """The same words of meaning in another order that no fronted clause explains."""
+    mine, theirs = list(dict.fromkeys(one.content)), list(dict.fromkeys(other.content))
+    if set(mine) != set(theirs) or mine == theirs or _is_symmetric(one, other):
         return False
-    places = {word: place for place, word in enumerate(word for word in theirs if word in common)}
-    order = [places[word] for word in mine if word in common]
-    pairs = [(a, b) for i, a in enumerate(order) for b in order[i + 1 :]]
-    return sum(a > b for a, b in pairs) >= 0.3 * len(pairs)
+    moved = [place for place, word in enumerate(mine) if theirs[place] != word]
+    if len(moved) == 2:
+        first, second = moved
+        return second - first > 1 or _between(one, mine[first], mine[second]) == _between(
+            other, mine[second], mine[first]
+        )
+    if any(mine[start:] + mine[:start] == theirs for start in range(len(mine))):
+        return False
+    places = [theirs.index(word) for word in mine]
+    pairs = list(combinations(places, 2))
+    return sum(before > after for before, after in pairs) >= _MOST_INVERTED * len(pairs)
+
+
+def _between(words: Words, first: str, second: str) -> tuple[str, ...]:
+    """What stands between two words of meaning."""
+    stems = [stem(token) for token in words.tokens]
+    return words.tokens[stems.index(first) + 1 : stems.index(second)]
 
 
 def another_word(one: Words, other: Words) -> bool:
     """One word of meaning is put in the place of another, all else is the same."""
-    mine, theirs = set(one.content), set(other.content)
-    common = mine & theirs
-    mine, theirs = mine - common, theirs - common
-    if not common or len(mine) != 1 or len(theirs) != 1:
+    mine, theirs = one.content, other.content
+    if len(mine) != len(theirs) or len(mine) < 2:
         return False
-    return not is_typo(mine.pop(), theirs.pop())
+    replaced = [place for place, word in enumerate(mine) if word != theirs[place]]
+    return len(replaced) == 1 and not is_typo(one.bare[replaced[0]], other.bare[replaced[0]])
 
 
 def foreign_wording(one: Words, other: Words) -> bool:
     """Texts of a language that the guards do not know have to have the same words."""
-    if _is_english(one) and _is_english(other):
+    if one.is_english and other.is_english:
         return False
     return sorted(one.tokens) != sorted(other.tokens)
-
-
-def _is_english(words: Words) -> bool:
-    known = sum(token in FUNCTION_WORDS for token in words.tokens)
-    return known * 5 >= len(words.tokens)

@@ -25,6 +25,7 @@ from services.cache_lookup.semantic.words import Words, words_of
 Guard = Callable[[Words, Words], bool]
 
 GUARDS: tuple[tuple[str, Guard], ...] = (
+    ("language", foreign_wording),
     ("number", another_number),
     ("unit", another_unit),
     ("quantity", another_quantity),
@@ -36,9 +37,8 @@ GUARDS: tuple[tuple[str, Guard], ...] = (
     ("focus", another_focus),
     ("order", another_order),
     ("word", another_word),
-    ("language", foreign_wording),
 )
-"""Every guard with its name, the cheap ones first."""
+"""Every guard with its name, in the order in which they are asked."""
 
 
 def objection(asked: str, cached: str) -> str | None:

@@ -106,7 +106,8 @@ def _split(operation: str, document: dict[str, Any]) -> _Split | NotComparable:
 
 
 def _is_set(document: dict[str, Any], *fields: str) -> bool:
-    return any(document.get(field) not in (None, False, [], "") for field in fields)
+    values = (document.get(field) for field in fields)
+    return any(value not in (None, [], "") and value is not False for value in values)
 
 
 def _split_completion(document: dict[str, Any]) -> _Split | NotComparable:

@@ -42,13 +42,13 @@ _BESIDE = re.compile(
     |^(?:and|but|so|also|then)?\s*(?:this|that|these|those|it|they|he|she|him|her|them)\b
     |^[^,.;?!]*\b(?:this|these|those)(?:\W*$|\s*[:,;?!.]|\s+(?:to|into|in|for|as|and|means?|is|are|was|be)\b)
     |^(?!.*\b(?:my|the|an?|our|your)\b)[^,.;?!]*\b(?:it|that|them)\W*$
-    |^(?:\w+\s+){0, 3}(?:it|that|this|they)(?:\s+\w+)?\W*$
+    |^(?:\w+\s+){{0,3}}(?:it|that|this|they)(?:\s+\w+)?\W*$
     |\b(?:what|how)\ about\b|^why\W*$|^(?:more|another|again|continue|go\ on|and)\b
     """,
     re.VERBOSE | re.IGNORECASE,
 )
 
-_PAYLOAD = re.compile(r"```|\n|:\s+\S+\s+\S+")
+_PAYLOAD = re.compile(r"```|\n[^\n]*\n|:\s+\S+\s+\S+")
 
 _LEAST_LATIN = 0.8
 _LAST_LATIN = "\u024f"

@@ -6,6 +6,7 @@ from functools import lru_cache
 import msgspec
 
 from services.cache_lookup.semantic.vocabulary import (
+    FOREIGN_WORDS,
     FUNCTION_WORDS,
     NUMBER_WORDS,
     SCALES,
@@ -17,42 +18,47 @@ _TOKEN = re.compile(
     r"[$€£¥₹%]|\d+(?:[.,:/]\d+)*(?:st|nd|rd|th)?\b|[^\W_]+(?:\.[^\W\d_]\b)*(?:[+#]+|\d)*"
 )
 _CONTRACTIONS = (
-    (re.compile(r"\b(ca)n['’]?t\b", re.IGNORECASE), r"\1n not"),
+    (re.compile(r"\b(ca)n['\u2019]?t\b", re.IGNORECASE), r"\1n not"),
     (re.compile(r"\bcannot\b", re.IGNORECASE), "can not"),
-    (re.compile(r"\bwo(?:n['’]t)\b", re.IGNORECASE), "will not"),
+    (re.compile(r"\bwo(?:n['\u2019]t)\b", re.IGNORECASE), "will not"),
     (
         re.compile(
-            r"\b(is|are|was|were|do|does|did|has|have|had|could|should|would|must|need|ai)n['’]?t\b",
+            r"\b(is|are|was|were|do|does|did|has|have|had|could|should|would|must|need|ai)n['\u2019]?t\b",
             re.IGNORECASE,
         ),
         r"\1 not",
     ),
-    (re.compile(r"['’](?:s|re|ve|m|ll|d)\b", re.IGNORECASE), ""),
+    (re.compile(r"['\u2019](?:s|re|ve|m|ll|d)\b", re.IGNORECASE), ""),
 )
 _COURTESY = re.compile(
     r"^(?:hi|hello|hey|ok|okay|please|so|well|excuse me|sorry|quick question|thanks)\b[\s,.!:-]*"
     r"|^(?:can|could|would|will) you (?:please |kindly |possibly )?"
     r"(?:tell me|explain(?: to me)?|help me(?: understand| with)?|show me|let me know|say)\b"
     r"|^(?:please )?(?:tell me|let me know|explain to me)\b"
-    r"|^i(?: would|['’]d)? (?:just )?(?:want|like|need|wish|would like) to (?:know|ask|find out)\b"
+    r"|^i(?: would|['\u2019]d)? (?:just )?(?:want|like|need|wish) to "
+    r"(?:know|ask|find out)\b"
     r"|^(?:do|would|might) you (?:happen to )?know\b"
     r"|[\s,]*\b(?:please|kindly|thanks|thank you|thx|pls|plz|in advance)\b[\s.!?]*",
     re.IGNORECASE,
 )
 
 
-class Words(msgspec.Struct, frozen=True):
+class Words(msgspec.Struct, frozen=True, eq=False):
     """A question's words.
 
     Attributes:
         tokens: All of them, in lower case, contractions and courtesies resolved.
         shapes: The same as they were written.
         content: Stems of those that carry meaning, in order.
+        bare: The same words, not stemmed.
+        is_english: Whether its small words are English ones; a few keywords are.
     """
 
     tokens: tuple[str, ...]
     shapes: tuple[str, ...]
     content: tuple[str, ...]
+    bare: tuple[str, ...]
+    is_english: bool
 
 
 @lru_cache(maxsize=8_192)
@@ -61,13 +67,24 @@ def words_of(text: str) -> Words:
     plain = text
     for pattern, replacement in _CONTRACTIONS:
         plain = pattern.sub(replacement, plain)
+    is_english = _is_english(plain.lower().split())
     for _ in range(2):
         shorter = _COURTESY.sub(" ", plain).strip()
         plain = shorter or plain
     shapes = tuple(_TOKEN.findall(plain))
     tokens = tuple(shape.lower() for shape in shapes)
-    content = tuple(stem(token) for token in tokens if token not in FUNCTION_WORDS)
-    return Words(tokens, shapes, content)
+    bare = tuple(token for token in tokens if token not in FUNCTION_WORDS)
+    return Words(tokens, shapes, tuple(map(stem, bare)), bare, is_english)
+
+
+def _is_english(tokens: list[str]) -> bool:
+    plain = [token.strip(".,;:!?¿¡()\"'") for token in tokens]
+    english = sum(token in FUNCTION_WORDS for token in plain)
+    foreign = sum(token in FOREIGN_WORDS for token in plain)
+    return english > foreign or (foreign == 0 and len(plain) <= _FEW)
+
+
+_FEW = 3
 
 
 @lru_cache(maxsize=16_384)
@@ -113,20 +130,21 @@ def _is_doubled(root: str) -> bool:
     return len(root) > 3 and root[-1] == root[-2] and root[-1] not in "lsz"
 
 
+@lru_cache(maxsize=8_192)
 def numbers_of(tokens: tuple[str, ...]) -> frozenset[str]:
     """The numbers of a text, spelled-out ones too, each in one way to write it."""
     found: set[str] = set()
     value, is_open = 0.0, False
-    for token in (*tokens, ""):
-        number = NUMBER_WORDS.get(token, 1.0 if token == "one" and value >= _TWENTY else None)
+    for word in (*tokens, ""):
+        number = NUMBER_WORDS.get(word, 1.0 if word == "one" and value >= _TWENTY else None)
         if number is not None and is_open and number < value:
             value += number
-        elif token in SCALES:
-            value, is_open = (value or 1.0) * SCALES[token], True
-        elif not (is_open and token == "and"):
+        elif word in SCALES:
+            value, is_open = (value or 1.0) * SCALES[word], True
+        elif not (is_open and word == "and"):
             if is_open:
                 found.add(_written(value))
-            plain = _digits(token) if any(map(str.isdigit, token)) else ""
+            plain = _digits(word) if any(map(str.isdigit, word)) else ""
             value = number or (float(plain) if _PLAIN.fullmatch(plain) else 0.0)
             is_open = number is not None or bool(value)
             if plain and not is_open:
@@ -153,21 +171,26 @@ def _digits(token: str) -> str:
         return plain
 
 
+@lru_cache(maxsize=8_192)
 def units_of(tokens: tuple[str, ...]) -> frozenset[str]:
     """Units, currencies and percents of a text."""
     return frozenset(unit for token in tokens if (unit := UNITS.get(token)))
 
 
 def is_typo(one: str, other: str) -> bool:
-    """Whether two words differ as a word and its misspelling do: by one letter, or two swapped."""
-    if one[:1] != other[:1] or min(len(one), len(other)) < 5 or abs(len(one) - len(other)) > 1:
+    """Whether two words differ as a word and its misspelling do.
+
+    Two letters swapped, one left out of a word of six, or one wrong in a word of nine: shorter
+    words that differ like this are often two words.
+    """
+    shorter, longer = sorted((one, other), key=len)
+    if one[:1] != other[:1] or len(shorter) < 5 or len(longer) > len(shorter) + 1:
         return False
     start = 0
-    while start < min(len(one), len(other)) and one[start] == other[start]:
+    while start < len(shorter) and one[start] == other[start]:
         start += 1
-    rest, other_rest = one[start:], other[start:]
-    if len(rest) == len(other_rest):
-        return rest[1:] == other_rest[1:] or (
-            rest[:2] == other_rest[1::-1] and rest[2:] == other_rest[2:]
-        )
-    return rest[1:] == other_rest or rest == other_rest[1:]
+    if len(longer) > len(shorter):
+        return len(longer) >= 6 and longer[start + 1 :] == shorter[start:]
+    mine, theirs = one[start:], other[start:]
+    is_swap = mine[:2] == theirs[1::-1] and mine[2:] == theirs[2:]
+    return is_swap or (len(one) >= 9 and mine[1:] == theirs[1:])

@@ -28,8 +28,8 @@ class Semantic(Section, frozen=True, kw_only=True):
 
     Attributes:
         mode: When the answer to another question is served.
-        threshold: Least similarity, cosine; callers may raise it. In the mode ``verified`` the
-            tenant's controller finds it.
+        threshold: Least similarity, cosine, or with the verifier its score on the same scale;
+            callers may raise it. In the mode ``verified`` the tenant's controller finds it.
         use_verifier: Whether the shipped verifier scores candidates, beside the guards.
         most_wrong: Bound of the verified mode on P(wrong and served), a share of all requests
             that are compared.
@@ -37,7 +37,7 @@ class Semantic(Section, frozen=True, kw_only=True):
     """
 
     mode: SemanticMode = SemanticMode.OFF
-    threshold: Annotated[float, msgspec.Meta(ge=0.8, le=1)] = 0.92
+    threshold: Annotated[float, msgspec.Meta(ge=0.8, le=1)] = 0.87
     use_verifier: bool = False
     most_wrong: Annotated[float, msgspec.Meta(gt=0, le=0.1)] = 0.02
     max_entries: Count = 20_000
