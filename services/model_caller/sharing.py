@@ -179,19 +179,37 @@ class Sharing:
         for it, reply in zip(together, replies, strict=True):
             if not it.reply.done():
                 it.reply.set_result(reply)
-        result = replies[0].result
-        if isinstance(result, CallFailed):
-            if result.error.code in OVERLOADED:
-                lane.pace = lane.pace.after_overload()
-        else:
+        self._learn(
+            lane,
+            replies[0],
+            took_ms=(loop.time() - began_s) * _MS_PER_S,
+            inputs=sum(it.load.inputs for it in together),
+            under_way=under_way,
+            was_alone=under_way == 1 and lane.began == began,
+        )
+
+    def _learn(  # noqa: PLR0913  # named, and all of one call
+        self,
+        lane: _Lane,
+        reply: Reply,
+        *,
+        took_ms: float,
+        inputs: int,
+        under_way: int,
+        was_alone: bool,
+    ) -> None:
+        """Set a lane's pace by what came of a call."""
+        if not isinstance(reply.result, CallFailed):
             lane.pace = lane.pace.after(
-                took_ms=(loop.time() - began_s) * _MS_PER_S,
-                inputs=sum(it.load.inputs for it in together),
+                took_ms=took_ms,
+                inputs=inputs,
                 under_way=under_way,
-                was_alone=under_way == 1 and lane.began == began,
+                was_alone=was_alone,
                 is_full=bool(lane.waiting),
             )
-            self._metrics.limit(lane.name, lane.pace.calls)
+        elif reply.result.error.code in OVERLOADED:
+            lane.pace = lane.pace.after_overload()
+        self._metrics.limit(lane.name, lane.pace.calls)
 
     async def _made(self, lane: _Lane, together: Sequence[_Waiting]) -> list[Reply]:
         """Make a call; where one of several may have spoiled it, make one for each."""
