@@ -147,7 +147,7 @@ async def test_an_equal_answer_makes_the_candidate_right() -> None:
 @pytest.mark.parametrize(
     ("text", "is_right"),
     [
-        ("At most 11 km deep is the sea.", True),
+        ("Is the sea 11 km deep at most.", True),
         ("The sea is 12 km deep at most.", False),
         ("The sea is not 11 km deep at most.", False),
         ("Nobody knows, 11 times over.", False),
@@ -164,7 +164,7 @@ async def test_without_an_encoder_other_words_are_wrong() -> None:
     """It is away: in doubt, the candidate was wrong."""
     encoder = FakeEncoder()
     encoder.is_available = False
-    text = "At most 11 km deep is the sea."
+    text = "Is the sea 11 km deep at most."
     (judged,) = await verdicts(judges(cached(), encoder=encoder), ended(text=text))
     assert not judged.is_right
 

@@ -37,7 +37,7 @@ _BODY = CacheEntry(
         (SemanticMode.STRICT, 0.92, 0.0, 0.95),
         (SemanticMode.STRICT, 0.98, 0.0, 0.98),
         (SemanticMode.STRICT, 0.92, 1.0, 1.0),
-        (SemanticMode.VERIFIED, 0.9, 0.0, 0.9),
+        (SemanticMode.VERIFIED, 0.9, 0.0, 0.7),
     ],
 )
 def test_the_strictest_wins(
@@ -113,6 +113,11 @@ def test_a_miss_says_what_came_closest() -> None:
     near = Near(_FOUND, 1.0004)
     told = evidence_of(_KEY, Choice(candidate=near, similarity=1.0004, score=-0.1))
     assert told == CacheEvidence(
-        outcome="miss", similarity=1.0, score=0.0, candidate_id=_FOUND.entry_id, semantic=_KEY
+        outcome="miss",
+        similarity=1.0,
+        score=0.0,
+        candidate_id=_FOUND.entry_id,
+        candidate_fingerprint=_FOUND.fingerprint,
+        semantic=_KEY,
     )
     assert evidence_of(_KEY, Choice()) == CacheEvidence(outcome="miss", semantic=_KEY)
