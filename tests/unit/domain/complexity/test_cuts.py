@@ -21,11 +21,12 @@ from services.shared.domain.configuration_routing import WhenUnsure
 
 def _share_reached(recent: RecentScores, wanted: tuple[float, ...], unsure: float) -> list[float]:
     draw = random.Random(3)
-    counts = [0] * len(wanted)
+    counts, cuts = [0] * len(wanted), Cuts.of(recent, wanted)
     for index in range(30_000):
         value, is_unsure = draw.betavariate(2, 7), draw.random() < unsure
         if index >= 20_000:
-            cuts = Cuts.of(recent, wanted) if index % 1_000 == 0 else cuts  # noqa: F821
+            if index % 1_000 == 0:
+                cuts = Cuts.of(recent, wanted)
             tier = tier_of(
                 value,
                 is_unsure=is_unsure,
