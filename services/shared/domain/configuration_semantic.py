@@ -37,7 +37,7 @@ class Semantic(Section, frozen=True, kw_only=True):
     """
 
     mode: SemanticMode = SemanticMode.OFF
-    threshold: Annotated[float, msgspec.Meta(ge=0.8, le=1)] = 0.87
+    threshold: Annotated[float, msgspec.Meta(ge=0.8, le=1)] = 0.88
     use_verifier: bool = False
     most_wrong: Annotated[float, msgspec.Meta(gt=0, le=0.1)] = 0.02
     max_entries: Count = 20_000
