@@ -20,6 +20,7 @@ from services.shared.domain.terminal import emits_for_failure, journey_of
 from services.shared.domain.topics import Topic
 
 CONSUMES = (Topic.CACHE_MISSES,)
+READS = (Topic.INFERENCE_RESULTS, Topic.PROVIDER_HEALTH)
 EMITS = (Topic.ROUTED_REQUESTS, Topic.INFERENCE_RESULTS, Topic.RESULT_CHUNKS)
 
 

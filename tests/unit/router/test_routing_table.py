@@ -104,7 +104,6 @@ def test_prices_come_from_target_then_table_then_catalog() -> None:
         input_nanousd_per_mtok=2_000_000_000,
         cached_input_nanousd_per_mtok=2_000_000_000,
         output_nanousd_per_mtok=500_000_000,
-        cache_write_nanousd_per_mtok=2_000_000_000,
         version=version,
     )
     found = price_of(in_table)
