@@ -18,6 +18,7 @@ _MEMORY = 0.75
 _LEAST_QUEUED = 0.25
 _MOST_QUEUED = 0.75
 _MEASURED_EVERY = 64
+_STEP = 0.5
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,7 +99,7 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
         if unmeasured > _MEASURED_EVERY and queued > _LEAST_QUEUED:
             calls = 1.0
         elif queued > _MOST_QUEUED:
-            calls = max(1.0, calls - 1.0 / calls)
+            calls = max(1.0, calls - queued / calls)
         elif queued < _LEAST_QUEUED and is_full:
-            calls = min(MOST_CALLS, calls + 1.0 / calls)
+            calls = min(MOST_CALLS, calls + _STEP)
         return Pace(calls=calls, alone=alone, unmeasured=unmeasured)
