@@ -20,6 +20,7 @@ from services.batcher.decide import (
     should_wait,
 )
 from services.shared.domain.configuration import BatchWindow, Configuration
+from services.shared.domain.configuration_output import Output
 from services.shared.domain.emit import Emit
 from services.shared.domain.events import Operation, RequestBatch, RequestRouted
 from services.shared.domain.name_patterns import NamePatterns
@@ -151,7 +152,11 @@ class BatcherProcessor:
             return found is None or found.value.merge
         if routed.request.operation != Operation.TEXT_COMPLETION or routed.request.stream:
             return False
-        return found is not None and found.value.merge_completions
+        if found is None or not found.value.merge_completions or routed.route.is_cascade:
+            return False
+        # Caps are set in a caller's own body, which a merged call has not.
+        is_capped = routed.request.feature in self._configuration.features
+        return not is_capped and found.value.output == Output()
 
     def _open_window(self, key: WindowKey, routed: RequestRouted, *, now_ms: float) -> _Open:
         policy: BatchWindow = getattr(self._configuration.batcher, routed.request.operation)

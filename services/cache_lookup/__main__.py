@@ -118,7 +118,14 @@ async def looking_up(  # noqa: PLR0913  # named, one a collaborator
         controllers = Controllers(most_wrong=configuration.cache.semantic.most_wrong)
         reasks = Reasks(controllers, SemanticModes(configuration))
         VerifiedMetrics(tools.registry, controllers)
-        seeking = _seeking(tools, configuration, cache, encoder, index, controllers)
+        seeking = _seeking(
+            tools,
+            configuration,
+            cache=cache,
+            encoder=encoder,
+            index=index,
+            gatekeeper=controllers,
+        )
         tasks.start(
             follow_judgements(
                 tools.log,
@@ -152,6 +159,7 @@ async def looking_up(  # noqa: PLR0913  # named, one a collaborator
 def _seeking(  # noqa: PLR0913  # one a collaborator
     tools: Tools,
     configuration: Configuration,
+    *,
     cache: ResponseCache,
     encoder: Encoder,
     index: SemanticIndex,

@@ -8,8 +8,8 @@ Decides: whether and when a call may start (``gates.py``) and what becomes of it
 (``decide.py``); whether an answer is good enough (``cascade/``) and what is asked of it and of the
 prompt (``levers/``; both by ``review.py``); what of a provider's bytes is an answer
 (``answers.py``, ``sse.py``); what to do with a request that calls were made for before
-(``redelivery.py``); which inputs of embeddings need no call (``embedded_inputs.py``), and which calls
-are made as one (``sharing.py``, ``pace.py``).
+(``redelivery.py``); which inputs of embeddings need no call (``embedded_inputs.py``), and which
+calls are made as one (``sharing.py``, ``pace.py``).
 Emits: chunks to ``result-chunks`` for waiting clients, the terminal record to
 ``inference-results``, what it says of each call to ``model-call-attempts`` and ``usage-ledger``,
 requests that are put off to the retry topics, escalations to ``feedback``,

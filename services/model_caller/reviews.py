@@ -52,9 +52,10 @@ class Reviews:
     def of(self, members: Sequence[RequestRouted]) -> Review | None:
         """The review of requests that share a call; None = there is nothing to do.
 
-        Members of a merged call differ in their inputs alone: the first one stands for all, and
-        their answers are not judged.
+        Requests to which it would matter are not merged.
         """
+        if len(members) > 1:
+            return None
         member = members[0]
         is_cascade = member.route.is_cascade
         if not self._has_levers and not is_cascade:
@@ -64,21 +65,19 @@ class Reviews:
             return None
         match = self._models.find(request.model)
         model = _NO_MODEL if match is None else match.value
-        plan = self._plan(request, model, is_alone=len(members) == 1, is_cascade=is_cascade)
+        plan = self._plan(request, model, is_cascade=is_cascade)
         return Review(request, plan, self._metrics) if plan.does_something else None
 
-    def _plan(
-        self, request: InferenceRequested, model: Model, *, is_alone: bool, is_cascade: bool
-    ) -> Plan:
+    def _plan(self, request: InferenceRequested, model: Model, *, is_cascade: bool) -> Plan:
         output, cascade = model.output, model.cascade
         feature = self._features.get(request.feature, _NO_FEATURE)
         policy = None
-        if is_cascade and is_alone:
+        if is_cascade:
             policy = Policy(
                 threshold=cascade.threshold, calibration=self._calibrations[cascade.calibration]
             )
         is_chat = request.operation == Operation.CHAT
-        checks = is_alone and is_chat and request.has_response_format
+        checks = is_chat and request.has_response_format
         return Plan(
             cap=cap_of(request.max_output_tokens, output, feature),
             compacts=output.compact_prompt and is_chat,

@@ -52,7 +52,8 @@ def _curve(scores: NDArray[np.float64], gains: NDArray[np.float64]) -> NDArray[n
     ends = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1], True])
     total = np.r_[0.0, np.cumsum(gains[order])]
     grid = np.linspace(0, 1, _STEPS + 1)
-    return np.interp(grid, ends / len(scores), total[ends] / len(scores))
+    curve: NDArray[np.float64] = np.interp(grid, ends / len(scores), total[ends] / len(scores))
+    return curve
 
 
 def _first_share(gained: NDArray[np.float64], wanted: float) -> float:

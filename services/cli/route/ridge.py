@@ -44,12 +44,13 @@ class Sparse(msgspec.Struct, frozen=True):
     def times(self, weights: Floats) -> Floats:
         """The product with a column of weights."""
         products = self.values * weights[self.columns]
-        return np.bincount(self.rows, weights=products, minlength=self.count)
+        return np.bincount(self.rows, weights=products, minlength=self.count).astype(np.float64)
 
     def transposed_times(self, amounts: Floats) -> Floats:
         """The product of the transposed matrix with one amount a row."""
         products = self.values * amounts[self.rows]
-        return np.bincount(self.columns, weights=products, minlength=len(self.names))
+        sums = np.bincount(self.columns, weights=products, minlength=len(self.names))
+        return sums.astype(np.float64)
 
 
 def sparse_rows(texts: Sequence[str], *, least_documents: int, most_names: int) -> Sparse:

@@ -238,6 +238,8 @@ def test_contradictions_are_seen_in_both_directions() -> None:
     )
     assert found == [
         "router reads usage-windows, which its file does not say",
+        "inference-results says that router reads it, which it does not",
+        "provider-health says that router reads it, which it does not",
         "usage-windows says that metrics_aggregator writes it, which it does not",
     ]
 

@@ -166,7 +166,7 @@ def test_reading_again_changes_nothing(records: list[tuple[str, int, bytes]]) ->
 
 def test_targets_that_answered_without_ending_the_request_are_remembered() -> None:
     """From the log and from this process itself; failures are not; once each."""
-    answered = {"outcome": "answered", "provider": "first", "model": "one"}
+    answered: dict[str, Any] = {"outcome": "answered", "provider": "first", "model": "one"}
     told = Told().hear("started").hear("finished", **answered).hear("finished", **answered)
     told.hear("started", 2)
     known = told.known()

@@ -54,11 +54,14 @@ def _unless_stronger(situation: Situation, choice: Choice, current: Candidate) -
     if order[id(proposed)] > rank:
         return choice
     ordered = from_rank(situation, rank)
+    is_cascade = choice.is_cascade and current is not situation.passed[-1]
+    if is_cascade:  # a doubtful answer goes up, never down
+        ordered = [each for each in ordered if order[id(each)] >= rank]
     return msgspec.structs.replace(
         choice,
         ordered=ordered,
         reason=f"the conversation stays: {proposed.name} is weaker ({choice.reason})",
-        is_cascade=choice.is_cascade and current is not situation.passed[-1],
+        is_cascade=is_cascade,
     )
 
 

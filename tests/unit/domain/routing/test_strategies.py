@@ -1,6 +1,7 @@
 """The strategies that look at what was observed, and what may change their orders."""
 
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 import pytest
@@ -61,7 +62,7 @@ def candidate(
     return Candidate(target=target, model=name, facts=facts)
 
 
-def alias(strategy: Strategy, *candidates: Candidate, **said: object) -> Alias:
+def alias(strategy: Strategy, *candidates: Candidate, **said: Any) -> Alias:
     """An alias of these targets."""
     classifier = said.pop("classifier", None)
     model = Model(
@@ -72,7 +73,7 @@ def alias(strategy: Strategy, *candidates: Candidate, **said: object) -> Alias:
     return Alias(model=model, candidates=candidates, classifier=classifier)  # type: ignore[arg-type]
 
 
-def asked(request_id: str = "req_1", **said: object) -> InferenceRequested:
+def asked(request_id: str = "req_1", **said: Any) -> InferenceRequested:
     """A chat request for the model ``m``."""
     values = {"operation": "chat", "body": b"{}", "model": "m", "estimated_input_tokens": 2_000}
     return InferenceRequested(request_id=request_id, **{**values, **said})  # type: ignore[arg-type]
@@ -104,7 +105,7 @@ def ended(
     output_tokens: int = 100,
     input_tokens: int = 2_000,
     took_ms: float = 1_000,
-    **said: object,
+    **said: Any,
 ) -> InferenceFinished:
     """The end of a request that a target answered."""
     call = ModelCall(
@@ -307,7 +308,7 @@ WEIGHTS = Weights(
 )
 
 
-def ranked(*candidates: Candidate, **said: object) -> Alias:
+def ranked(*candidates: Candidate, **said: Any) -> Alias:
     """An alias by complexity, with a classifier that knows two words."""
     targets = candidates or (candidate("a"), candidate("b"), candidate("c"))
     return alias(
@@ -318,7 +319,7 @@ def ranked(*candidates: Candidate, **said: object) -> Alias:
     )
 
 
-def said(text: str, **more: object) -> InferenceRequested:
+def said(text: str, **more: Any) -> InferenceRequested:
     """A chat that says this."""
     body = msgspec.json.encode({"messages": [{"role": "user", "content": text}]})
     return asked(body=body, **more)
@@ -487,7 +488,7 @@ def conversation(request: InferenceRequested) -> str:
     return routed(request, alias(Strategy.CHEAPEST, candidate("a"))).route.conversation
 
 
-def chat(*messages: tuple[str, object], **more: object) -> InferenceRequested:
+def chat(*messages: tuple[str, object], **more: Any) -> InferenceRequested:
     """A chat of these messages."""
     listed = [{"role": role, "content": content} for role, content in messages]
     return asked(body=msgspec.json.encode({"messages": listed}), **more)
