@@ -74,7 +74,7 @@ async def test_no_call_is_made_when_all_is_known() -> None:
     assert vectors(served, 2) == [[3.0], [2.0]]
     (row,) = served.rows
     assert (row.kind, row.cost_nanousd, row.saved_nanousd) == ("hit", 0, 6_000)
-    assert row.row_id == f"{request_id(2)}-hit"
+    assert row.row_id == f"{request_id(2)}-0"
     (chunk,) = served.chunks
     assert (chunk.headers["x-cache"], chunk.headers[CACHED_HEADER]) == ("exact_hit", "2/2")
     assert [it.kind for it in served.attempts] == ["finished"]

@@ -68,15 +68,15 @@ def alias(strategy: Strategy, *candidates: Candidate, **said: Any) -> Alias:
     model = Model(
         targets=tuple(each.target for each in candidates),
         strategy=strategy,
-        **said,  # type: ignore[arg-type]  # the tests' names
+        **said,
     )
-    return Alias(model=model, candidates=candidates, classifier=classifier)  # type: ignore[arg-type]
+    return Alias(model=model, candidates=candidates, classifier=classifier)
 
 
 def asked(request_id: str = "req_1", **said: Any) -> InferenceRequested:
     """A chat request for the model ``m``."""
     values = {"operation": "chat", "body": b"{}", "model": "m", "estimated_input_tokens": 2_000}
-    return InferenceRequested(request_id=request_id, **{**values, **said})  # type: ignore[arg-type]
+    return InferenceRequested(request_id=request_id, **{**values, **said})
 
 
 def routed(
@@ -118,7 +118,7 @@ def ended(
         usage=Usage(input_tokens=input_tokens, output_tokens=output_tokens),
     )
     values = {"model": "m", "accepted_at": T0 - 1_000, "finished_at": T0, "calls": (call,)}
-    return InferenceFinished(request_id="req_0", outcome="completed", **{**values, **said})  # type: ignore[arg-type]
+    return InferenceFinished(request_id="req_0", outcome="completed", **{**values, **said})
 
 
 # --- cheapest -------------------------------------------------------------------------------------
@@ -280,7 +280,7 @@ def test_a_lone_target_is_the_least_busy() -> None:
     ],
 )
 def test_a_cascade_begins_with_the_weakest(
-    said: dict[str, object], stream: CascadeStream, why: str
+    said: dict[str, Any], stream: CascadeStream, why: str
 ) -> None:
     """And judges its answer where it can be judged, and there is another target."""
     targets = alias(
@@ -315,7 +315,7 @@ def ranked(*candidates: Candidate, **said: Any) -> Alias:
         Strategy.COMPLEXITY,
         *targets,
         classifier=Classifier(WEIGHTS),
-        complexity=Complexity(**said),  # type: ignore[arg-type]  # the tests' names
+        complexity=Complexity(**said),
     )
 
 
@@ -444,9 +444,9 @@ def test_a_conversation_may_rise_but_not_fall_while_its_prompt_is_cached() -> No
     assert order(routed(easy, targets, observed, T0 + PROMPT_CACHE_IDLE_MS + 2)) == "abc"
 
 
-@pytest.mark.parametrize(("where", "expected"), [("b", "bca"), ("c", "cba")])
+@pytest.mark.parametrize(("where", "expected"), [("b", "bc"), ("c", "cba")])
 def test_a_cascade_goes_on_where_it_rose_to(where: str, expected: str) -> None:
-    """The strongest target's answers are not judged: there is nobody to ask instead."""
+    """And goes up from there, never down; the strongest one is not judged, as nobody is above it."""
     decision = held(Strategy.CASCADE, where)
     assert (order(decision), decision.route.is_cascade) == (expected, where != "c")
 
