@@ -446,7 +446,7 @@ def test_a_conversation_may_rise_but_not_fall_while_its_prompt_is_cached() -> No
 
 @pytest.mark.parametrize(("where", "expected"), [("b", "bc"), ("c", "cba")])
 def test_a_cascade_goes_on_where_it_rose_to(where: str, expected: str) -> None:
-    """And goes up from there, never down; the strongest one is not judged, as nobody is above it."""
+    """And goes up from there, never down; the strongest one is not judged."""
     decision = held(Strategy.CASCADE, where)
     assert (order(decision), decision.route.is_cascade) == (expected, where != "c")
 
