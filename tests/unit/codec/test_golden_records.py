@@ -78,7 +78,9 @@ def golden(record: str = "crash_suspected", version: int = 1) -> GoldenRecord:
     ("goldens", "expected"),
     [
         pytest.param(
-            [g for g in GOLDENS if g.record != "cache_entry"], "cache_entry.v1: 0", id="none"
+            [g for g in GOLDENS if g.record != "provider_health"],
+            "provider_health.v1: 0",
+            id="none",
         ),
         pytest.param([*GOLDENS, golden("gone")], "gone.v1.case: there is no", id="no_such_record"),
         pytest.param([*GOLDENS, golden(version=99)], "v99.case: there is no", id="no_such_version"),
