@@ -97,6 +97,14 @@ def test_progress_is_told_in_bytes_since_the_last_time() -> None:
     assert told == [10, 15, 5]
 
 
+@pytest.mark.parametrize(
+    ("pip", "tells"), [("23.2.1", False), ("24.0", False), ("24.1", True), ("26.0.1", True)]
+)
+def test_only_newer_pips_are_asked_for_their_progress(pip: str, tells: bool) -> None:  # noqa: FBT001
+    """The one that comes with Python 3.11 would refuse to start."""
+    assert fetching.tells_progress(pip) is tells
+
+
 def test_the_folder_can_be_named_and_follows_from_what_is_pinned(tmp_path: Path) -> None:
     """Another build lies elsewhere and has another id."""
     assert encoder_folder({"MILLRACE_ENCODER": str(tmp_path)}) == tmp_path

