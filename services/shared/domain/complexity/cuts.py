@@ -233,13 +233,9 @@ def _series(lean: float, targets: int) -> tuple[float, ...]:
 
 def _unsure_index(when_unsure: WhenUnsure, targets: int) -> int:
     """Where unsure requests go; the middle of an even number is the stronger one: never cheap."""
-    match when_unsure:
-        case WhenUnsure.WEAK:
-            return 0
-        case WhenUnsure.MIDDLE:
-            return targets // 2
-        case WhenUnsure.STRONG:
-            return targets - 1
+    if when_unsure is WhenUnsure.WEAK:
+        return 0
+    return targets // 2 if when_unsure is WhenUnsure.MIDDLE else targets - 1
 
 
 def _bin_of(value: float) -> int:
