@@ -78,7 +78,9 @@ def test_what_it_folded_is_written_before_it_ends(single: Aggregation) -> None:
     process.until_ready()
 
     single.until_exact()
-    assert 'aggregated_records_total{verdict="counted"} 0.0' in text(single.running[-1])
+    newest = single.running[-1]
+    newest.until_ready()
+    assert 'aggregated_records_total{verdict="counted"} 0.0' in text(newest)
 
 
 def test_a_record_that_is_no_record_is_kept_as_a_dead_letter(single: Aggregation) -> None:
