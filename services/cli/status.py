@@ -1,10 +1,9 @@
 """``millrace status``: what runs, where, and how it is."""
 
-from typing import Annotated
-
 import typer
 
 from services.cli.invocation import DEFAULT_DATA, DataOption, invocation_of
+from services.cli.manner import JsonOption
 
 NOT_RUNNING = 3
 NOT_READY = 1
@@ -14,7 +13,7 @@ def status(
     context: typer.Context,
     *,
     data: DataOption = DEFAULT_DATA,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Show every process and address. Exit code: 0 = ready, 1 = not all of it, 3 = not running."""
     import asyncio  # noqa: PLC0415  keeps --help quick

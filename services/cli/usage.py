@@ -8,6 +8,7 @@ import typer
 from services.cli.cluster import BootstrapOption, bootstrap_of
 from services.cli.errors import CommandError
 from services.cli.invocation import DEFAULT_DATA, DataOption, Invocation, invocation_of
+from services.cli.manner import JsonOption
 
 if TYPE_CHECKING:
     from services.shared.domain.events import UsageRecorded
@@ -43,7 +44,7 @@ def usage(  # noqa: PLR0913  # the options of a command
     since: Annotated[
         str, typer.Option(help="Only what ended since: 10m, 2h, 1d or an ISO 8601 time.")
     ] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: JsonOption = False,
     bootstrap: BootstrapOption = "",
     data: DataOption = DEFAULT_DATA,
 ) -> None:

@@ -6,9 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from services.cli.cluster import BootstrapOption, bootstrap_of, running_stack
-from services.cli.dlq.options import DryRunOption, JsonOption, YesOption, print_json
 from services.cli.errors import CommandError
 from services.cli.invocation import DEFAULT_DATA, DataOption, Invocation, invocation_of
+from services.cli.manner import (
+    ConfigOption,
+    DryRunOption,
+    JsonOption,
+    Manner,
+    YesOption,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from services.cli.cache.desk import Desk
@@ -39,12 +46,7 @@ def explain_question(  # noqa: PLR0913  # one argument an option
     tenant: Annotated[str, typer.Option("--tenant", help="Who asks; for a text.")] = "",
     model: Annotated[str, typer.Option("--model", help="Alias that is asked; for a text.")] = "",
     system: Annotated[str, typer.Option("--system", help="System prompt; for a text.")] = "",
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            "--config", envvar="MILLRACE_CONFIG", help="Default: ./millrace.yaml.", metavar="FILE"
-        ),
-    ] = None,
+    config: ConfigOption = None,
     as_json: JsonOption = False,
     bootstrap: BootstrapOption = "",
     data: DataOption = DEFAULT_DATA,
@@ -121,7 +123,6 @@ def purge_entries(  # noqa: PLR0913  # one argument an option
     Exit code: 0 = done; 1 = an ID that was named is no entry.
     """
     from services.cli.cache.decide import Selection  # noqa: PLC0415
-    from services.cli.cache.desk import Manner  # noqa: PLC0415
     from services.cli.cache.purging import run_purge  # noqa: PLC0415
     from services.cli.times import time_ms  # noqa: PLC0415
 
@@ -158,7 +159,6 @@ def roll_back(  # noqa: PLR0913  # one argument an option
     What an entry replaced does not come back: that question is asked again.
     """
     from services.cli.cache.decide import Selection  # noqa: PLC0415
-    from services.cli.cache.desk import Manner  # noqa: PLC0415
     from services.cli.cache.purging import run_purge  # noqa: PLC0415
     from services.cli.times import time_ms  # noqa: PLC0415
 
@@ -175,12 +175,7 @@ def report_tenants(  # noqa: PLR0913  # one argument an option
     context: typer.Context,
     *,
     tenant: Annotated[str, typer.Option("--tenant", help="Only of this tenant.")] = "",
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            "--config", envvar="MILLRACE_CONFIG", help="Default: ./millrace.yaml.", metavar="FILE"
-        ),
-    ] = None,
+    config: ConfigOption = None,
     as_json: JsonOption = False,
     bootstrap: BootstrapOption = "",
     data: DataOption = DEFAULT_DATA,

@@ -49,19 +49,5 @@ class Desk(msgspec.Struct, frozen=True, kw_only=True):
     now_ms: Callable[[], float]
 
 
-class Manner(msgspec.Struct, frozen=True, kw_only=True):
-    """How something is done.
-
-    Attributes:
-        dry_run: Only say what would be done.
-        yes: Do not ask.
-        as_json: Say it for programs.
-    """
-
-    dry_run: bool = False
-    yes: bool = False
-    as_json: bool = False
-
-
 Bodies = Mapping[str, str]
 """Whose answer is kept under each fingerprint: a request id; empty = it cannot be read."""

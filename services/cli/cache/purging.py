@@ -7,10 +7,10 @@ from itertools import islice
 import msgspec
 
 from services.cli.cache.decide import Selection, selected
-from services.cli.cache.desk import Bodies, Desk, Manner
+from services.cli.cache.desk import Bodies, Desk
 from services.cli.cache.reporting import print_purge, purge_document
-from services.cli.dlq.options import ask, print_json
 from services.cli.errors import CommandError
+from services.cli.manner import Manner, ask, print_json
 from services.shared.codec.records import decode_record
 from services.shared.domain.errors import PoisonRecord
 from services.shared.domain.events import CacheEntry

@@ -7,19 +7,17 @@ import typer
 
 from services.cli.cluster import BootstrapOption, bootstrap_of
 from services.cli.dlq.options import (
-    DryRunOption,
     Filters,
     IdsArgument,
-    JsonOption,
     ReasonOption,
     RequestOption,
     RetriableOption,
     SinceOption,
     TopicOption,
     UntilOption,
-    YesOption,
 )
 from services.cli.invocation import DEFAULT_DATA, DataOption, invocation_of
+from services.cli.manner import DryRunOption, JsonOption, Manner, YesOption
 
 if TYPE_CHECKING:
     from services.cli.dlq.desk import Desk
@@ -102,7 +100,7 @@ def redrive_letters(  # noqa: PLR0913  # one argument an option
     Exit code: 0 = done; 1 = one that was named was refused, or Kafka did not take it.
     """
     from services.cli.dlq.decide import Wish  # noqa: PLC0415
-    from services.cli.dlq.running import Manner, run_redrive  # noqa: PLC0415
+    from services.cli.dlq.running import run_redrive  # noqa: PLC0415
 
     filters = Filters(
         topic=topic,
@@ -140,7 +138,7 @@ def purge_letters(  # noqa: PLR0913  # one argument an option
 
     Exit code: 0 = all that is meant is gone; 1 = some lie behind one that is not meant, and stay.
     """
-    from services.cli.dlq.running import Manner, run_purge  # noqa: PLC0415
+    from services.cli.dlq.running import run_purge  # noqa: PLC0415
 
     filters = Filters(
         topic=topic,

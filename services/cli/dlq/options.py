@@ -1,7 +1,6 @@
-"""Options that several of these commands have, and what becomes of them."""
+"""Options that say which dead letters are meant, and what becomes of them."""
 
-import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -31,9 +30,6 @@ RequestOption = Annotated[
 RetriableOption = Annotated[
     bool, typer.Option("--retriable", help="Those that may pass once the pipeline is mended.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="For programs.")]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 class Filters(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,19 +105,3 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
                 "Say which: by ID, --topic, --reason, --since, --until, --request or --retriable. "
                 "'millrace dlq list' shows what there is."
             )
-
-
-def print_json(document: Any) -> None:
-    """Print a document for programs."""
-    text = msgspec.json.format(msgspec.json.encode(document), indent=2)
-    sys.stdout.write(text.decode() + "\n")
-
-
-def ask(question: str, *, yes: bool) -> None:
-    """Go on only if somebody agrees.
-
-    Raises:
-        typer.Abort: Nobody did.
-    """
-    if not yes:
-        typer.confirm(question, abort=True, err=True)

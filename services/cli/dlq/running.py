@@ -2,32 +2,17 @@
 
 from contextlib import nullcontext
 
-import msgspec
-
 from services.cli.dlq import showing
 from services.cli.dlq.decide import Wish
 from services.cli.dlq.desk import Desk
-from services.cli.dlq.options import Filters, ask, print_json
+from services.cli.dlq.options import Filters
 from services.cli.dlq.purging import Purge, plan_purge, purge
 from services.cli.dlq.reading import chosen, read_ends, read_letters
 from services.cli.dlq.redriving import Plan, Redriven, plan, redrive
 from services.cli.dlq.reporting import print_purge, print_redrive, purge_document, redrive_document
 from services.cli.errors import CommandError
+from services.cli.manner import Manner, ask, print_json
 from services.shared.stream.dead_letter_log import Write
-
-
-class Manner(msgspec.Struct, frozen=True, kw_only=True):
-    """How something is done.
-
-    Attributes:
-        dry_run: Only say what would be done.
-        yes: Do not ask.
-        as_json: Say it for programs.
-    """
-
-    dry_run: bool = False
-    yes: bool = False
-    as_json: bool = False
 
 
 def run_list(desk: Desk, filters: Filters, *, as_json: bool) -> None:

@@ -9,6 +9,7 @@ import typer
 from services.cli.cluster import BootstrapOption, bootstrap_of, running_stack
 from services.cli.errors import CommandError
 from services.cli.invocation import DEFAULT_DATA, DataOption, Invocation, invocation_of
+from services.cli.manner import JsonOption
 
 if TYPE_CHECKING:
     from services.shared.domain.configuration import Configuration
@@ -40,7 +41,7 @@ def explain(  # noqa: PLR0913  # the options of a command
         Path | None,
         typer.Option(envvar="MILLRACE_CONFIG", help="Default: millrace.yaml here or of the stack."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: JsonOption = False,
     bootstrap: BootstrapOption = "",
     data: DataOption = DEFAULT_DATA,
 ) -> None:

@@ -7,7 +7,8 @@ from rich.console import Console
 from services.cli.dlq.decide import Wish
 from services.cli.dlq.desk import Desk
 from services.cli.dlq.options import Filters
-from services.cli.dlq.running import Manner, run_redrive
+from services.cli.dlq.running import run_redrive
+from services.cli.manner import Manner
 from services.shared.codec.headers import CRC32C, REQUEST_ID, checksum, headers_of_request
 from services.shared.codec.records import encode_record
 from services.shared.domain.events import InferenceRequested

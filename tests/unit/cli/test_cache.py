@@ -9,7 +9,6 @@ import pytest
 
 from services.cache_lookup.semantic.question import Question
 from services.cli.cache.decide import Selection, selected
-from services.cli.cache.desk import Manner
 from services.cli.cache.explaining import (
     Asked,
     Explanation,
@@ -21,6 +20,7 @@ from services.cli.cache.explaining import (
 )
 from services.cli.cache.purging import run_purge
 from services.cli.errors import CommandError
+from services.cli.manner import Manner
 from services.shared.domain.configuration import Cache, Configuration, Model, ModelTarget
 from services.shared.domain.configuration_semantic import Semantic, SemanticMode
 from services.shared.domain.errors import Unavailable

@@ -11,8 +11,9 @@ from rich.console import Console
 from services.cli.dlq.decide import Wish
 from services.cli.dlq.desk import Desk
 from services.cli.dlq.options import Filters
-from services.cli.dlq.running import Manner, run_list, run_purge, run_redrive, run_show
+from services.cli.dlq.running import run_list, run_purge, run_redrive, run_show
 from services.cli.errors import CommandError
+from services.cli.manner import Manner
 from services.shared.codec.headers import (
     CRC32C,
     REQUEST_ID,
