@@ -22,7 +22,6 @@ from services.model_caller.cascade.phrases import (
     task_of,
 )
 from services.model_caller.levers.asked import Asked, text_of
-from services.model_caller.levers.schemas import why_not
 from services.model_caller.levers.structure import fault_of_content
 
 __all__ = ["KNOWN", "Given", "given_of", "hard_fault", "signals_of", "task_of"]
@@ -239,6 +238,10 @@ def _logprobs(reported: object) -> tuple[float, ...]:
 
 
 def _fault_of_calls(asked: Asked, calls: Sequence[tuple[str, str]]) -> str | None:
+    if not calls:
+        return None
+    from services.model_caller.levers.schemas import why_not  # noqa: PLC0415  # as in structure
+
     for name, arguments in calls:
         if name not in asked.tools:
             return "tool_unknown"
