@@ -2,14 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 
 from services.shared.codec.records import decode_record
 from services.shared.domain.errors import PoisonRecord, Unavailable
 from services.shared.domain.events import ControlRequested
 from services.shared.domain.topics import Topic
-from services.shared.stream.client import Log, Reader, TopicPartition
+from services.shared.stream.client import Log, TopicPartition
+from services.shared.stream.reading import FromTime, begun
 
 _LOG = logging.getLogger(__name__)
 KEPT_MS = 3_600_000
@@ -30,7 +31,8 @@ async def follow_control(
         hear: Takes a wish. Must not raise.
     """
     where = [TopicPartition(Topic.CONTROL, number) for number in range(partitions)]
-    reader = await _begun(log, where, since_ms=int(now_ms) - KEPT_MS)
+    starts = dict.fromkeys(where, FromTime(int(now_ms) - KEPT_MS))
+    reader, _ = await begun(log, starts, what="control")
     try:
         while True:
             try:
@@ -45,20 +47,3 @@ async def follow_control(
                         hear(decode_record(raw.value or b"", ControlRequested))
     finally:
         await reader.stop()
-
-
-async def _begun(log: Log, where: Sequence[TopicPartition], *, since_ms: int) -> Reader:
-    while True:
-        reader = log.reader()
-        try:
-            await reader.start(where)
-            for partition in where:
-                await reader.seek_to_time(partition, since_ms)
-        except BaseException as error:
-            await reader.stop()
-            if not isinstance(error, Unavailable):
-                raise
-            _LOG.warning("control cannot be read", extra={"why": str(error)})
-            await asyncio.sleep(_RETRY_S)
-        else:
-            return reader

@@ -5,7 +5,7 @@ There is no group: every process reads everything. A purge is a tombstone.
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from services.shared.codec.records import decode_record
 from services.shared.domain.errors import PoisonRecord, Unavailable
@@ -14,6 +14,7 @@ from services.shared.domain.topics import Topic
 from services.shared.ports.clock import Clock
 from services.shared.ports.semantic_index import SemanticIndex
 from services.shared.stream.client import Log, Raw, Reader, TopicPartition
+from services.shared.stream.reading import FromOffset, begun
 
 _LOG = logging.getLogger(__name__)
 _POLL_S = 1.0
@@ -44,7 +45,7 @@ class EntryFollower:
         self._index = index
         self._where = [TopicPartition(Topic.CACHE_ENTRIES, it) for it in range(partition_count)]
         self._clock = clock
-        self._ends: dict[TopicPartition, int] = {}
+        self._ends: Mapping[TopicPartition, int] = {}
         self._positions: dict[TopicPartition, int] = {}
 
     @property
@@ -58,29 +59,13 @@ class EntryFollower:
 
     async def follow(self) -> None:
         """Read all of it, then follow it, until cancelled; broker and index are waited for."""
-        reader = await self._begun()
+        starts = dict.fromkeys(self._where, FromOffset(0))
+        reader, self._ends = await begun(self._log, starts, what="cache entries")
         try:
             while True:
                 await self._hand_on(reader)
         finally:
             await reader.stop()
-
-    async def _begun(self) -> Reader:
-        while True:
-            reader = self._log.reader()
-            try:
-                await reader.start(self._where)
-                self._ends = dict(await reader.end_offsets())
-                for partition in self._where:
-                    await reader.seek(partition, 0)
-            except BaseException as error:
-                await reader.stop()
-                if not isinstance(error, Unavailable):
-                    raise
-                _LOG.warning("cache entries cannot be read", extra={"why": str(error)})
-                await asyncio.sleep(_RETRY_S)
-            else:
-                return reader
 
     async def _hand_on(self, reader: Reader) -> None:
         try:

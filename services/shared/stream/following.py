@@ -90,6 +90,11 @@ def _hand_on(
                 continue
             try:
                 event = decode_record(raw.value, event_type)
-            except PoisonRecord:
-                continue  # its dead letter is its consumer's duty
+            except PoisonRecord as poison:  # its dead letter is its consumer's duty
+                _LOG.warning(
+                    "a record of %s cannot be read",
+                    place.topic,
+                    extra={"offset": raw.offset, "why": str(poison)},
+                )
+                continue
             take(event)

@@ -5,13 +5,14 @@ There is no group: every process reads everything, in the order of the log.
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 from services.shared.codec.records import decode_record
 from services.shared.domain.errors import PoisonRecord, Unavailable
 from services.shared.domain.events import CandidateJudged
 from services.shared.domain.topics import Topic
-from services.shared.stream.client import Log, Polled, Reader, TopicPartition
+from services.shared.stream.client import Log, Polled, TopicPartition
+from services.shared.stream.reading import FromOffset, all_read, begun
 
 _LOG = logging.getLogger(__name__)
 _POLL_S = 1.0
@@ -35,11 +36,12 @@ async def follow_judgements(
         caught_up: Called once all records that were there at the start have been handed on.
     """
     where = [TopicPartition(Topic.CACHE_JUDGEMENTS, number) for number in range(partitions)]
-    reader, ends = await _begun(log, where)
+    starts = dict.fromkeys(where, FromOffset(0))
+    reader, ends = await begun(log, starts, what="judgements")
     try:
         while True:
             try:
-                if ends and await _are_read(reader, ends):
+                if ends and await all_read(reader, ends):
                     ends = {}
                     caught_up()
                 polled = await reader.poll(timeout_s=_POLL_S, max_records=_POLL_RECORDS)
@@ -52,33 +54,6 @@ async def follow_judgements(
             await asyncio.sleep(0)  # fetched ahead, a poll does not let others run
     finally:
         await reader.stop()
-
-
-async def _begun(
-    log: Log, where: Sequence[TopicPartition]
-) -> tuple[Reader, dict[TopicPartition, int]]:
-    while True:
-        reader = log.reader()
-        try:
-            await reader.start(where)
-            ends = dict(await reader.end_offsets())
-            for partition in where:
-                await reader.seek(partition, 0)
-        except BaseException as error:
-            await reader.stop()
-            if not isinstance(error, Unavailable):
-                raise
-            _LOG.warning("judgements cannot be read", extra={"why": str(error)})
-            await asyncio.sleep(_RETRY_S)
-        else:
-            return reader, ends
-
-
-async def _are_read(reader: Reader, ends: dict[TopicPartition, int]) -> bool:
-    for partition, end in ends.items():
-        if await reader.position(partition) < end:
-            return False
-    return True
 
 
 def _judged(polled: Polled) -> Iterator[CandidateJudged]:

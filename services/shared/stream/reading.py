@@ -1,11 +1,16 @@
-"""Reading stretches of partitions, from somewhere to the end."""
+"""Reading partitions without a group: from somewhere to the end, or on and on."""
 
+import asyncio
+import logging
 from collections.abc import Callable, Mapping
 
+from services.shared.domain.errors import Unavailable
 from services.shared.stream.client import Log, Raw, Reader, TopicPartition
 
 _POLL_S = 1.0
 _POLL_RECORDS = 2000
+_RETRY_S = 0.2
+_LOG = logging.getLogger(__name__)
 
 
 class FromTime(float):
@@ -16,9 +21,41 @@ class FromOffset(int):
     """Start at this offset."""
 
 
+Starts = Mapping[TopicPartition, FromTime | FromOffset]
+"""Where to begin in each partition."""
+
+
+async def begun(
+    log: Log, starts: Starts, *, what: str
+) -> tuple[Reader, Mapping[TopicPartition, int]]:
+    """A reader that is where it is to begin, and where each partition ends now.
+
+    A broker that is away is waited for. Whoever gets the reader stops it.
+
+    Args:
+        log: The log.
+        starts: Where to begin.
+        what: What is read, for the log of a broker that is away.
+    """
+    while True:
+        reader = log.reader()
+        try:
+            await reader.start(starts)
+            ends = dict(await reader.end_offsets())
+            await _seek(reader, starts)
+        except BaseException as error:
+            await reader.stop()
+            if not isinstance(error, Unavailable):
+                raise
+            _LOG.warning("%s cannot be read", what, extra={"why": str(error)})
+            await asyncio.sleep(_RETRY_S)
+        else:
+            return reader, ends
+
+
 async def read_to_end(
     log: Log,
-    starts: Mapping[TopicPartition, FromTime | FromOffset],
+    starts: Starts,
     take: Callable[[Raw], object],
     *,
     before: Mapping[TopicPartition, int] | None = None,
@@ -38,12 +75,8 @@ async def read_to_end(
     try:
         await reader.start(starts)
         ends = {**await reader.end_offsets(), **(before or {})}
-        for where, start in starts.items():
-            if isinstance(start, FromTime):
-                await reader.seek_to_time(where, int(start))
-            else:
-                await reader.seek(where, start)
-        while not await _all_read(reader, ends):
+        await _seek(reader, starts)
+        while not await all_read(reader, ends):
             for raws in (await reader.poll(timeout_s=_POLL_S, max_records=_POLL_RECORDS)).values():
                 for raw in raws:
                     take(raw)
@@ -52,7 +85,20 @@ async def read_to_end(
         await reader.stop()
 
 
-async def _all_read(reader: Reader, ends: Mapping[TopicPartition, int]) -> bool:
+async def _seek(reader: Reader, starts: Starts) -> None:
+    for where, start in starts.items():
+        if isinstance(start, FromTime):
+            await reader.seek_to_time(where, int(start))
+        else:
+            await reader.seek(where, start)
+
+
+async def all_read(reader: Reader, ends: Mapping[TopicPartition, int]) -> bool:
+    """Whether a reader has come as far as these offsets.
+
+    Raises:
+        Unavailable: The log does not answer. Retriable.
+    """
     for where, end in ends.items():
         if await reader.position(where) < end:
             return False
