@@ -1,12 +1,7 @@
 """Starts the local models: ``python -m services.local_models``."""
 
-import asyncio
-import contextlib
 import logging
 import os
-import signal
-import socket
-from collections.abc import Iterator
 
 import uvicorn
 import uvloop
@@ -17,29 +12,13 @@ from services.local_models.settings import LocalModelsSettings
 from services.shared.adapters.environment import settings_from_environment
 from services.shared.adapters.minilm.pinned import encoder_folder
 from services.shared.adapters.system_clock import SystemClock
+from services.shared.adapters.uvicorn_server import Server
 from services.shared.telemetry.logs import set_up_logging
 
 _logger = logging.getLogger("services.local_models")
 
 _SHUTDOWN_S = 3
 _KEEP_ALIVE_S = 75
-
-
-class _Server(uvicorn.Server):
-    """uvicorn's server, but a signal to stop is a normal end: exit status 0."""
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and say where."""
-        await super().startup(sockets)
-        _logger.info("listening", extra={"host": self.config.host, "port": self.config.port})
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Stop at SIGTERM and SIGINT without raising them again afterwards."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.handle_exit, number, None)
-        yield
 
 
 async def _serve(settings: LocalModelsSettings) -> None:
@@ -66,7 +45,7 @@ async def _serve(settings: LocalModelsSettings) -> None:
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_SHUTDOWN_S,
     )
-    await _Server(config).serve()
+    await Server(config, log=_logger).serve()
 
 
 def main() -> None:

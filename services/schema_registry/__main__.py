@@ -1,13 +1,9 @@
 """Runs the schema registry: ``python -m services.schema_registry``."""
 
 import asyncio
-import contextlib
 import logging
 import os
-import signal
-import socket
 import sys
-from collections.abc import Iterator
 from typing import Final
 
 import uvicorn
@@ -19,6 +15,7 @@ from services.schema_registry.packaged import packaged_schemas, packaged_subject
 from services.schema_registry.registry import Registry
 from services.schema_registry.settings import SchemaRegistrySettings
 from services.shared.adapters.environment import settings_from_environment
+from services.shared.adapters.uvicorn_server import Server
 from services.shared.codec.schemas import SchemaStore
 from services.shared.codec.topics import packaged_topics
 from services.shared.domain.errors import InvalidConfiguration
@@ -33,23 +30,6 @@ _SHUTDOWN_S: Final = 5
 _IDLE_S: Final = 30
 _MAX_CONNECTIONS: Final = 512
 _LEAVE_S: Final = 3
-
-
-class _Server(uvicorn.Server):
-    """uvicorn's server, but a signal to stop is a normal end: exit status 0."""
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and say where."""
-        await super().startup(sockets)
-        _LOG.info("listening", extra={"host": self.config.host, "port": self.config.port})
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Stop at SIGTERM and SIGINT without raising them again afterwards."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.handle_exit, number, None)
-        yield
 
 
 async def serve(settings: SchemaRegistrySettings) -> None:
@@ -75,7 +55,7 @@ async def serve(settings: SchemaRegistrySettings) -> None:
             is_live=lambda: True,
             is_ready=lambda: registry.is_ready,
         )
-    server = _Server(
+    server = Server(
         uvicorn.Config(
             make_app(registry, metrics),
             host=settings.registry_host,
@@ -86,7 +66,8 @@ async def serve(settings: SchemaRegistrySettings) -> None:
             limit_concurrency=_MAX_CONNECTIONS,
             timeout_keep_alive=_IDLE_S,
             timeout_graceful_shutdown=_SHUTDOWN_S,
-        )
+        ),
+        log=_LOG,
     )
     stopping = asyncio.Event()
     following = asyncio.create_task(registry.run(stopping))

@@ -1,12 +1,8 @@
 """Starts the simulator: ``python -m services.simulator``."""
 
 import asyncio
-import contextlib
 import logging
 import os
-import signal
-import socket
-from collections.abc import Iterator
 from pathlib import Path
 
 import uvicorn
@@ -14,6 +10,7 @@ import uvloop
 
 from services.shared.adapters.environment import settings_from_environment
 from services.shared.adapters.system_clock import SystemClock
+from services.shared.adapters.uvicorn_server import Server
 from services.shared.telemetry.logs import set_up_logging
 from services.simulator.app import Simulator
 from services.simulator.connection import SimulatorProtocol
@@ -26,23 +23,6 @@ _logger = logging.getLogger("services.simulator")
 _SHUTDOWN_S = 3
 _KEEP_ALIVE_S = 75
 _RUN_ID_BYTES = 8
-
-
-class _Server(uvicorn.Server):
-    """uvicorn's server, but a signal to stop is a normal end: exit status 0."""
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and say where."""
-        await super().startup(sockets)
-        host, port = self.servers[0].sockets[0].getsockname()[:2]
-        _logger.info("listening", extra={"host": host, "port": port})
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.handle_exit, number, None)
-        yield
 
 
 async def _serve(settings: SimulatorSettings) -> None:
@@ -69,7 +49,7 @@ async def _serve(settings: SimulatorSettings) -> None:
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=_SHUTDOWN_S,
     )
-    await _Server(config).serve()
+    await Server(config, log=_logger).serve()
     if journal is not None:
         await journal.close()
 
