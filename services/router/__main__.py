@@ -42,6 +42,18 @@ async def _build(tools: Tools) -> AsyncIterator[Process[CacheMissed]]:
     for target in table.unpriced(at_ms=int(tools.clock.now_ms())):
         _LOG.warning("refused, since its price is not known: models.%s", target)
     _LOG.info("routing", extra={"config_version": table.version})
+    async with routing(tools, table) as process:
+        yield process
+
+
+@asynccontextmanager
+async def routing(tools: Tools, table: RoutingTable) -> AsyncIterator[Process[CacheMissed]]:
+    """Route by a table, while the block runs.
+
+    Args:
+        tools: The runtime's.
+        table: What it says decides whether results and circuits are followed.
+    """
     metrics = RouterMetrics(tools.registry)
     if not table.observes:
         yield each(RouterProcessor(table, metrics=metrics).process, clock=tools.clock)

@@ -25,8 +25,8 @@ from services.cache_writer.processor import CacheWriterProcessor, WriterMetrics
 from services.model_caller.__main__ import connected
 from services.model_caller.calls import Service
 from services.model_caller.processor import ModelCallerProcessor
+from services.router.__main__ import routing
 from services.router.processor import CONSUMES as MISSED
-from services.router.processor import RouterMetrics, RouterProcessor
 from services.shared.adapters.numpy_semantic_index import NumpySemanticIndex
 from services.shared.codec.headers import RETRY, SIGNATURE, signature
 from services.shared.codec.records import encode_record
@@ -43,15 +43,13 @@ from services.shared.domain.configuration import (
 )
 from services.shared.domain.events import InferenceRequested
 from services.shared.domain.model_facts import ModelFacts
-from services.shared.domain.routing.observed import PROMPT_CACHE_IDLE_MS, Observed
 from services.shared.domain.routing.routing_table import RoutingTable
 from services.shared.domain.semantic_modes import SemanticModes
 from services.shared.domain.spans import Span
 from services.shared.domain.topics import BATCH_TOPICS, REQUEST_TOPICS, RETRY_TOPICS
 from services.shared.ports.encoder import Encoder
 from services.shared.stream.loop import Process
-from services.shared.stream.observing import observing
-from services.shared.stream.shapes import each, polled, timed
+from services.shared.stream.shapes import polled, timed
 from services.shared.stream.stage import Stage, Tools
 from services.trace_exporter.processor import CONSUMES as ENDED
 from services.trace_exporter.processor import Sampling, TraceExporterProcessor
@@ -178,19 +176,8 @@ class Stages:
         @asynccontextmanager
         async def build(tools: Tools) -> AsyncIterator[Process[Any]]:
             table = RoutingTable(self.configuration, NoCatalog().facts)
-            metrics = RouterMetrics(tools.registry)
-            if not table.observes:
-                yield each(RouterProcessor(table, metrics=metrics).process, clock=tools.clock)
-                return
-            observed = Observed(table.reference)
-            processor = RouterProcessor(table, metrics=metrics, observed=observed)
-            async with observing(
-                tools,
-                since_ms=tools.clock.now_ms() - PROMPT_CACHE_IDLE_MS,
-                take_result=observed.take_result,
-                take_health=observed.take_health,
-            ):
-                yield each(processor.process, clock=tools.clock)
+            async with routing(tools, table) as process:
+                yield process
 
         return Stage(service="router", topics=MISSED, build=build)
 
