@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 from prometheus_client import CollectorRegistry, Counter
@@ -36,10 +36,12 @@ class KnownInputs(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         target: Provider and model that were looked up; vectors of others are not theirs.
+        inputs: The inputs of requests that were looked up; a body may be large to read anew.
         vectors: Vectors by request.
     """
 
     target: tuple[str, str] = ("", "")
+    inputs: Mapping[str, Sequence[bytes]] = {}
     vectors: Mapping[str, Known] = {}
 
     def of(self, request: InferenceRequested, target: Target) -> Known:
@@ -50,14 +52,14 @@ class KnownInputs(msgspec.Struct, frozen=True, kw_only=True):
 
     def is_all(self, request: InferenceRequested) -> bool:
         """Whether nothing of a request has to be asked for."""
-        known = self.vectors.get(request.request_id, _NONE)
-        return all(item in known for item in inputs_of(request.body))
+        known = self.vectors.get(request.request_id)
+        return known is not None and all(item in known for item in self.inputs[request.request_id])
 
     def headers(self, request: InferenceRequested, target: Target) -> dict[str, str]:
         """Header ``x-millrace-embeddings-cached``: how many of how many inputs were known."""
         if request.request_id not in self.vectors:
             return {}
-        inputs, known = inputs_of(request.body), self.of(request, target)
+        inputs, known = self.inputs[request.request_id], self.of(request, target)
         return {CACHED_HEADER: f"{sum(item in known for item in inputs)}/{len(inputs)}"}
 
 
@@ -117,10 +119,11 @@ class EmbeddedInputs:
     async def look_up(self, members: Sequence[RequestRouted]) -> KnownInputs:
         """Look all inputs of requests up at once; a cache that is away knows none."""
         target = members[0].route.targets[0]
+        served = [member.request for member in members if self.serves(member.request)]
+        inputs = {request.request_id: inputs_of(request.body) for request in served}
         asked = {
-            member.request.request_id: (member.request, keys_of(member.request, target))
-            for member in members
-            if self.serves(member.request)
+            request.request_id: (request, keys_of(request, inputs[request.request_id], target))
+            for request in served
         }
         keys = list({key for _, own in asked.values() for key in own.values()})
         values: list[bytes | None] = []
@@ -137,7 +140,7 @@ class EmbeddedInputs:
         known = sum(map(len, vectors.values()))
         total = sum(len(own) for _, own in asked.values())
         self._metrics.looked_up(known=known, missing=total - known)
-        return KnownInputs(target=(target.provider, target.model), vectors=vectors)
+        return KnownInputs(target=(target.provider, target.model), inputs=inputs, vectors=vectors)
 
     def keep(
         self,
@@ -196,7 +199,7 @@ class EmbeddedInputs:
         entries: dict[str, Stored] = {}
         for request, came in pairs:
             ttl_s = self._times.embedded_inputs_ttl_s(request.model)
-            keys = keys_of(request, target)
+            keys = keys_of(request, came, target)
             for number, (item, one) in enumerate(came.items()):
                 if number % _PACKED_AT_ONCE == _PACKED_AT_ONCE - 1:
                     await asyncio.sleep(0)  # 0.3 ms a vector of 1,536 numbers
@@ -215,8 +218,10 @@ class EmbeddedInputs:
             self._metrics.lost("kept", len(ready))
 
 
-def keys_of(request: InferenceRequested, target: Target) -> dict[bytes, str]:
-    """The cache's key of each input of a request, by the input's JSON text.
+def keys_of(
+    request: InferenceRequested, inputs: Iterable[bytes], target: Target
+) -> dict[bytes, str]:
+    """The cache's key of each of these inputs of a request, by the input's JSON text.
 
     A vector follows from its input, the model and the parameters; tenant and namespace stand in
     the key all the same, so that nobody learns by the time of an answer what others embed. Each
@@ -235,7 +240,7 @@ def keys_of(request: InferenceRequested, target: Target) -> dict[bytes, str]:
         common.update(len(part).to_bytes(_LENGTH_BYTES, "big"))
         common.update(part)
     keys = {}
-    for item in inputs_of(request.body):
+    for item in inputs:
         own = common.copy()
         own.update(item)
         keys[item] = _PREFIX + own.hexdigest()

@@ -281,7 +281,7 @@ def test_keys_differ_in_every_part() -> None:
 
     def key(body: bytes = texts("ab"), *, to: Any = target, **changes: Any) -> str:
         request = requested(operation="embeddings", body=body, **changes)
-        return keys_of(request, to)[inputs_of(body)[0]]
+        return keys_of(request, inputs_of(body), to)[inputs_of(body)[0]]
 
     keys = [
         key(),
