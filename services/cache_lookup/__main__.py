@@ -115,9 +115,10 @@ async def looking_up(  # noqa: PLR0913  # named, one a collaborator
     seeking = reasks = None
     if compared_by is not None:
         encoder, index = compared_by
-        controllers = Controllers(most_wrong=configuration.cache.semantic.most_wrong)
-        reasks = Reasks(controllers, SemanticModes(configuration))
-        VerifiedMetrics(tools.registry, controllers)
+        modes = SemanticModes(configuration)
+        controllers = _controllers(tools, configuration, tasks) if modes.is_any_verified else None
+        if controllers is not None:
+            reasks = Reasks(controllers, modes)
         seeking = _seeking(
             tools,
             configuration,
@@ -125,14 +126,6 @@ async def looking_up(  # noqa: PLR0913  # named, one a collaborator
             encoder=encoder,
             index=index,
             gatekeeper=controllers,
-        )
-        tasks.start(
-            follow_judgements(
-                tools.log,
-                partitions=tools.outbox.partition_count(Topic.CACHE_JUDGEMENTS),
-                hear=controllers.apply,
-                caught_up=controllers.caught_up,
-            )
         )
         tasks.start(_follower(tools, index).follow())
     processor = CacheLookupProcessor(
@@ -156,6 +149,21 @@ async def looking_up(  # noqa: PLR0913  # named, one a collaborator
         await tasks.stop()
 
 
+def _controllers(tools: Tools, configuration: Configuration, tasks: BackgroundTasks) -> Controllers:
+    """The controllers of the verified mode, kept as ``cache-judgements`` says."""
+    controllers = Controllers(most_wrong=configuration.cache.semantic.most_wrong)
+    VerifiedMetrics(tools.registry, controllers)
+    tasks.start(
+        follow_judgements(
+            tools.log,
+            partitions=tools.outbox.partition_count(Topic.CACHE_JUDGEMENTS),
+            hear=controllers.apply,
+            caught_up=controllers.caught_up,
+        )
+    )
+    return controllers
+
+
 def _seeking(  # noqa: PLR0913  # one a collaborator
     tools: Tools,
     configuration: Configuration,
@@ -163,7 +171,7 @@ def _seeking(  # noqa: PLR0913  # one a collaborator
     cache: ResponseCache,
     encoder: Encoder,
     index: SemanticIndex,
-    gatekeeper: Gatekeeper,
+    gatekeeper: Gatekeeper | None,
 ) -> Seeking:
     tier = SemanticTier(
         encoder=encoder,
