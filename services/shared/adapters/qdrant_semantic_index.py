@@ -16,6 +16,7 @@ import numpy as np
 from qdrant_client import AsyncQdrantClient, models
 from qdrant_client.http.exceptions import ApiException, UnexpectedResponse
 
+from services.shared.adapters.resting import Resting
 from services.shared.domain.errors import Unavailable
 from services.shared.domain.events import AnswerCached, SemanticKey
 from services.shared.ports.clock import Clock
@@ -26,8 +27,6 @@ READ_S = 0.04
 """Longest query; a look-up has 50 ms for all it does."""
 
 _WRITE_S = 10.0
-_FAILURES_TO_OPEN = 5
-_PROBE_EVERY_S = 1.0
 _NAMESPACE = uuid.UUID("6f0c3b1e-8a55-4f0e-9d5e-3c1f2b7a9d10")
 _LAYOUT = "v1"  # of the payload
 _CONFLICT = 409
@@ -71,13 +70,11 @@ class QdrantSemanticIndex:
         self._client = client
         self._dimensions = dimensions
         self._max_entries = max_entries
-        self._clock = clock
         self._read_s = read_s
         self._alias = f"millrace-semantic-{build}"
         self._collection = f"{self._alias}-{_LAYOUT}"
         self._making: asyncio.Task[None] | None = None
-        self._failures = 0
-        self._next_try_s = 0.0
+        self._resting = Resting("qdrant", clock=clock)
         self._put_since_count: dict[str, int] = {}
 
     async def put(self, entries: Sequence[AnswerCached]) -> None:
@@ -179,19 +176,15 @@ class QdrantSemanticIndex:
     # -- the server ------------------------------------------------------------------------------
 
     async def _bounded(self, call: Callable[[], Awaitable[T]], within_s: float) -> T:
-        now_s = self._clock.monotonic_s()
-        if self._failures >= _FAILURES_TO_OPEN:
-            if now_s < self._next_try_s:
-                raise Unavailable("qdrant", "it failed repeatedly and is left alone for a second")
-            self._next_try_s = now_s + _PROBE_EVERY_S
+        self._resting.check()
         try:
             async with asyncio.timeout(within_s):
                 await self._made()
                 result = await call()
         except (ApiException, OSError, TimeoutError) as error:
-            self._failures += 1
+            self._resting.failed()
             raise Unavailable("qdrant", type(error).__name__) from error
-        self._failures = 0
+        self._resting.answered()
         return result
 
     async def _made(self) -> None:

@@ -12,6 +12,7 @@ from typing import TypeVar
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
+from services.shared.adapters.resting import Resting
 from services.shared.domain.errors import Unavailable
 from services.shared.ports.clock import Clock
 from services.shared.ports.response_cache import Stored
@@ -19,8 +20,6 @@ from services.shared.ports.response_cache import Stored
 _PREFIX = "mr:cache:"
 _TIMEOUT_S = 0.05
 _CONNECT_S = 1.0
-_FAILURES_TO_OPEN = 5
-_PROBE_EVERY_S = 1.0
 
 T = TypeVar("T")
 
@@ -37,10 +36,8 @@ class RedisResponseCache:
             timeout_s: Longest round trip, seconds.
         """
         self._redis = redis
-        self._clock = clock
         self._timeout_s = timeout_s
-        self._failures = 0
-        self._next_try_s = 0.0
+        self._resting = Resting("redis", clock=clock)
 
     async def read(self, keys: Sequence[str]) -> Sequence[bytes | None]:
         """Read entries in one round trip."""
@@ -72,20 +69,16 @@ class RedisResponseCache:
         await self._bounded(remove)
 
     async def _bounded(self, call: Callable[[], Awaitable[T]]) -> T:
-        now_s = self._clock.monotonic_s()
-        if self._failures >= _FAILURES_TO_OPEN:
-            if now_s < self._next_try_s:
-                raise Unavailable("redis", "it failed repeatedly and is left alone for a second")
-            self._next_try_s = now_s + _PROBE_EVERY_S
+        self._resting.check()
         try:
             async with asyncio.timeout(self._timeout_s):
                 result = await call()
         except ResponseError as error:  # it answers, but not to this: full, or a wrong type
             raise Unavailable("redis", str(error)[:64]) from error
         except (RedisError, OSError, TimeoutError) as error:
-            self._failures += 1
+            self._resting.failed()
             raise Unavailable("redis", type(error).__name__) from error
-        self._failures = 0
+        self._resting.answered()
         return result
 
 
