@@ -106,7 +106,6 @@ def usage_row(
     """The row of the ledger for a call."""
     row = msgspec.structs.replace(
         row_of(request, kind, attempt=call.attempt, at_ms=now_ms),
-        attempt=call.attempt,
         provider=call.provider,
         provider_model=call.model,
         error_code=call.error_code,
