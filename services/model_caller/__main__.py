@@ -95,7 +95,7 @@ async def connected(  # noqa: PLR0913  # named, and wired in one place
     run: str,
     cache: ResponseCache,
     jitter: Callable[[], float] = random.random,
-    pass_by: CrashPoint | None = crash_point if is_armed else None,
+    pass_by: CrashPoint | None = None,
 ) -> AsyncIterator[Tools]:
     """What serving needs, on the runtime's tools, with all that runs beside it.
 
@@ -224,6 +224,7 @@ async def _build(stage: StageTools) -> AsyncIterator[Process[RequestBatch | Requ
                 services,
                 run=uuid.uuid4().hex[:12],
                 cache=RedisResponseCache(redis, clock=stage.clock),
+                pass_by=crash_point if is_armed() else None,
             )
         )
         yield ModelCallerProcessor(tools).process

@@ -70,12 +70,20 @@ def system_environment(environ: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def python_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """What each of our own processes needs from its very start."""
+    return {
+        **system_environment(environ),
+        "MALLOC_ARENA_MAX": "2",  # glibc's default, 8 a core, keeps tens of MB a process
+    }
+
+
 def service_environment(
     instance: Instance, surroundings: Surroundings, *, environ: Mapping[str, str]
 ) -> dict[str, str]:
     """The environment of one service process."""
     return {
-        **system_environment(environ),
+        **python_environment(environ),
         **_of_the_user(instance, surroundings.provider_keys, environ),
         **_of_the_stack(instance, surroundings),
     }
@@ -113,7 +121,6 @@ def _of_the_stack(instance: Instance, surroundings: Surroundings) -> dict[str, s
         "MILLRACE_ENCODER": str(surroundings.encoder),
         "MILLRACE_METRICS_HOST": HOST,
         "MILLRACE_METRICS_PORT": str(ports[probes_of(instance)]),
-        "MALLOC_ARENA_MAX": "2",  # glibc's default, 8 a core, keeps tens of MB a process
     }
     if "simulator" in ports:
         shared["MILLRACE_SIMULATOR_URL"] = surroundings.url("simulator")

@@ -18,9 +18,9 @@ from services.cli.local_stack.environment import (
 )
 from services.cli.local_stack.kafka import Broker, broker_command
 from services.cli.local_stack.ports import HOST
-from services.cli.local_stack.process import ProcessSpec
 from services.cli.local_stack.redis import RedisServer, redis_command
 from services.cli.local_stack.services import FIRST_METRICS_PORT, Instance
+from services.cli.local_stack.spawning import ProcessSpec
 from services.cli.local_stack.state import Layout
 
 KAFKA_PORT = 9092
@@ -43,6 +43,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         redis: Redis.
         on_path: Services that requests pass through.
         beside: The other services.
+        environ: Environment of the process that services are forked from.
     """
 
     layout: Layout
@@ -55,6 +56,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     redis: ProcessSpec
     on_path: tuple[ProcessSpec, ...]
     beside: tuple[ProcessSpec, ...]
+    environ: Mapping[str, str]
 
 
 def checkout() -> Path:
@@ -125,6 +127,7 @@ def service_process(
     return ProcessSpec(
         name=instance.name,
         command=(sys.executable, "-m", instance.service.module),
+        module=instance.service.module,
         environ=service_environment(instance, surroundings, environ=environ),
         folder=checkout(),
         log=surroundings.layout.log_of(instance.name),

@@ -3,14 +3,11 @@
 import asyncio
 import random
 import signal
-import subprocess
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 
-import msgspec
-
-from services.cli.local_stack.orphans import created_at_s, guarded
+from services.cli.local_stack.orphans import created_at_s
+from services.cli.local_stack.spawning import Child, ProcessSpec, Spawn, spawn_program
 from services.cli.local_stack.state import ProcessRecord, ProcessState
 
 READY_POLL_S = 0.1
@@ -19,38 +16,16 @@ FIRST_DELAY_S = 0.25
 LONGEST_DELAY_S = 30.0
 
 
-class ProcessSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What to run.
-
-    Attributes:
-        name: Unique in the stack.
-        command: Program and arguments.
-        environ: Its whole environment.
-        folder: Its working folder.
-        log: File that gets its output, appended.
-        is_ready: Asks whether it can work.
-        orphan_signal: What the system sends it when the supervisor is gone.
-        probes: URL of its ``/metrics`` and ``/readyz``; empty = it has none.
-    """
-
-    name: str
-    command: tuple[str, ...]
-    environ: Mapping[str, str]
-    folder: Path
-    log: Path
-    is_ready: Callable[[], Awaitable[bool]]
-    orphan_signal: signal.Signals = signal.SIGKILL
-    probes: str = ""
-
-
 def restart_delay_s(failures: int, *, jitter: float) -> float:
-    """How long to wait before the next start, seconds: doubles up to half a minute.
+    """How long to wait before the next start, seconds: none, then doubling up to half a minute.
 
     Args:
         failures: Ends in a row without a stable run between them, from 1.
         jitter: 0 to 1; spreads the waits of processes that fell together.
     """
-    delay_s = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0 ** min(failures - 1, 16))
+    if failures == 1:
+        return 0.0
+    delay_s = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0 ** min(failures - 2, 16))
     return delay_s * (0.5 + 0.5 * jitter)
 
 
@@ -63,6 +38,7 @@ class ManagedProcess:
         *,
         on_change: Callable[[], None],
         on_event: Callable[[str], None],
+        spawn: Spawn = spawn_program,
     ) -> None:
         """Prepare.
 
@@ -70,6 +46,7 @@ class ManagedProcess:
             spec: What to run.
             on_change: Called after each change of ``record``.
             on_event: Told what an operator should know.
+            spawn: Starts it.
         """
         self.spec = spec
         self.record = ProcessRecord(name=spec.name, probes=spec.probes)
@@ -77,7 +54,8 @@ class ManagedProcess:
         self.failures = 0
         self._on_change = on_change
         self._on_event = on_event
-        self._process: asyncio.subprocess.Process | None = None
+        self._spawn = spawn
+        self._process: Child | None = None
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
@@ -108,7 +86,7 @@ class ManagedProcess:
     async def _run_once(self) -> str:
         """Run it to its end; says how that was."""
         try:
-            process = await self._spawn()
+            process = await self._spawn(self.spec)
         except OSError as error:
             return f"cannot start: {error}"
         self._process = process
@@ -127,18 +105,6 @@ class ManagedProcess:
         self.record.pid = None
         return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
 
-    async def _spawn(self) -> asyncio.subprocess.Process:
-        with self.spec.log.open("ab") as output:
-            return await asyncio.create_subprocess_exec(
-                *guarded(self.spec.command, self.spec.orphan_signal),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=dict(self.spec.environ),
-                cwd=self.spec.folder,
-                start_new_session=True,  # Ctrl-C reaches the supervisor alone, which stops in order
-            )
-
     async def _watch_until_ready(self) -> None:
         while not await self.spec.is_ready():  # noqa: ASYNC110  another process cannot set an event
             await asyncio.sleep(READY_POLL_S)
@@ -149,9 +115,8 @@ class ManagedProcess:
     async def _wait_to_restart(self, ended: str) -> None:
         jitter = random.random()  # noqa: S311  spreads restarts, guards nothing
         delay_s = restart_delay_s(self.failures, jitter=jitter)
-        self._on_event(
-            f"{self.spec.name} {ended}; starting it again in {delay_s:.1f} s (log: {self.spec.log})"
-        )
+        when = f"in {delay_s:.1f} s" if delay_s else "at once"
+        self._on_event(f"{self.spec.name} {ended}; starting it again {when} (log: {self.spec.log})")
         self._enter(ProcessState.RESTARTING)
         try:
             async with asyncio.timeout(delay_s):

@@ -10,7 +10,7 @@ from rich.console import Console
 from services.cli.demo import Demo, show
 from services.cli.local_stack.configuration import ChosenConfiguration, choose_configuration
 from services.cli.local_stack.disks import data_disk
-from services.cli.local_stack.environment import Surroundings
+from services.cli.local_stack.environment import Surroundings, python_environment
 from services.cli.local_stack.java import find_java
 from services.cli.local_stack.kafka import Broker, is_formatted
 from services.cli.local_stack.keys import make_dev_key, make_secret
@@ -166,6 +166,7 @@ def make_plan(
         redis=redis_process(redis, port=ports["redis"], layout=layout, environ=environ),
         on_path=tuple(spec for instance, spec in processes.items() if instance.service.on_path),
         beside=tuple(spec for instance, spec in processes.items() if not instance.service.on_path),
+        environ=python_environment(environ),
     )
     how_to_stop = f"'{layout.command('down')}'" if request.in_background else "Ctrl-C"
     return plan, f"{greeting(plan, chosen, new_key=new_key)}\n  {how_to_stop} stops it."

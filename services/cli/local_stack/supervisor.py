@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 from services.cli.errors import CommandError
 from services.cli.local_stack.logs import tail
-from services.cli.local_stack.plan import Plan
-from services.cli.local_stack.process import ManagedProcess, ProcessSpec
+from services.cli.local_stack.plan import Plan, checkout
+from services.cli.local_stack.process import ManagedProcess
+from services.cli.local_stack.spawning import Nursery, ProcessSpec
 from services.cli.local_stack.state import ProcessRecord, Stack, StackState, write_json
 from services.cli.local_stack.topics import make_topics
 from services.shared.domain.errors import Unavailable
@@ -39,6 +40,10 @@ class Supervisor:
         self.state = StackState.STARTING
         self.changed = asyncio.Event()
         self._on_event = on_event
+        modules = dict.fromkeys(spec.module for spec in plan.on_path if spec.module)
+        self._nursery = Nursery(
+            tuple(modules), log=plan.layout.log_of("nursery"), on_event=on_event
+        )
         self._kafka = self._managed(plan.kafka)
         self._redis = self._managed(plan.redis)
         self._on_path = [self._managed(spec) for spec in plan.on_path]
@@ -66,6 +71,7 @@ class Supervisor:
             CommandError: The broker does not start; shows the end of its log.
             InvalidConfiguration: Its topics are not what is declared, and cannot become it.
         """
+        await self._nursery.start(environ=self.plan.environ, folder=checkout())
         self._run([self._kafka, self._redis])
         if self.plan.topics_exist:
             self._run(self._on_path)
@@ -86,6 +92,7 @@ class Supervisor:
         await self._stop(others, within_s=STOP_SERVICES_S)
         await self._stop([self._redis], within_s=STOP_STORES_S)
         await self._stop([self._kafka], within_s=STOP_STORES_S)
+        await self._nursery.stop()
         self._enter(StackState.STOPPED)
 
     def kill(self) -> None:
@@ -118,7 +125,9 @@ class Supervisor:
         raise CommandError(f"Kafka does not start. The end of {log}:\n{tail(log, lines=15)}")
 
     def _managed(self, spec: ProcessSpec) -> ManagedProcess:
-        return ManagedProcess(spec, on_change=self._write, on_event=self._on_event)
+        return ManagedProcess(
+            spec, on_change=self._write, on_event=self._on_event, spawn=self._nursery.spawn
+        )
 
     def _run(self, processes: Iterable[ManagedProcess]) -> None:
         for process in processes:

@@ -5,6 +5,7 @@ the n-th time; ``CRASH_ONCE=FILE`` only while FILE does not exist: it is made be
 the process that is started next lives.
 """
 
+import functools
 import os
 import signal
 from collections.abc import Callable, Mapping
@@ -55,8 +56,17 @@ def _die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-crash_point: CrashPoint = crash_points(os.environ, die=_die)  # noqa: TID251  # no setting: a test's
-"""Called with the name of a place that is passed."""
+@functools.cache
+def _told() -> CrashPoint:
+    # Asked late: a forked process gets its environment after its imports.
+    return crash_points(os.environ, die=_die)  # noqa: TID251  # no setting: a test's
 
-is_armed = crash_point is not _nothing
-"""Whether this process is to die somewhere."""
+
+def crash_point(place: str) -> None:
+    """Called with the name of a place that is passed."""
+    _told()(place)
+
+
+def is_armed() -> bool:
+    """Whether this process is to die somewhere."""
+    return _told() is not _nothing

@@ -16,10 +16,15 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from http.client import HTTPException
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 
+from services.cli.local_stack.environment import Surroundings, probes_of, service_environment
 from services.cli.local_stack.ports import free_port
+from services.cli.local_stack.services import SERVICES, Instance
+from services.cli.local_stack.state import Layout
+from services.shared.adapters.minilm.pinned import encoder_folder
 from tests.faults.checker.log_reader import Schemas
 from tests.faults.harness.configuration import Tenant, new_tenants, write_configuration
 from tests.support.project import ROOT
@@ -183,11 +188,34 @@ class Rig:
         environ = {"CRASH_AT": f"{point}:{passage}", "CRASH_ONCE": str(mark)}
         module = f"services.{service.replace('-', '_')}"
         (self._site / "crashes.json").write_text(json.dumps({module: environ}))
+        self._end_nursery()  # what is forked reads no ``sitecustomize``
         return mark
+
+    def _end_nursery(self) -> None:
+        """Let services start as programs from now on."""
+        supervisor = json.loads((self.stack.data / "state.json").read_text())["pid"]
+        for child in psutil.Process(supervisor).children():
+            if "services.cli.local_stack.nursery" in child.cmdline():
+                child.kill()
 
     def crash_no_more(self) -> None:
         """Processes that start from now on live."""
         (self._site / "crashes.json").unlink(missing_ok=True)
+
+    def _surroundings(self, instance: Instance) -> Surroundings:
+        """Of one more process of the stack."""
+        served = {
+            name.replace("_", "-"): urlsplit(address if "//" in address else f"//{address}").port
+            for name, address in self.stack.addresses.items()
+        }
+        return Surroundings(
+            layout=Layout(self.stack.data),
+            config=str(self.config),
+            ports={name: port for name, port in served.items() if port is not None}
+            | {probes_of(instance): free_port()},
+            provider_keys=frozenset(),
+            encoder=encoder_folder(os.environ),
+        )
 
     @asynccontextmanager
     async def another(self, service: str, *, slot: int) -> AsyncIterator[int]:
@@ -195,14 +223,13 @@ class Rig:
 
         Yields its process id.
         """
-        environ = psutil.Process(self.pid(service)).environ()
-        environ |= {"MILLRACE_SLOT": str(slot), "MILLRACE_METRICS_PORT": str(free_port())}
+        instance = Instance(service=next(it for it in SERVICES if it.name == service), slot=slot)
+        environ = service_environment(instance, self._surroundings(instance), environ=os.environ)
         log = self.stack.data / "logs" / f"{service}-{slot}.log"
-        module = f"services.{service.replace('-', '_')}"
         with log.open("ab") as output:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", module, env=environ, cwd=ROOT, stdout=output, stderr=output,
-                stdin=subprocess.DEVNULL,
+                sys.executable, "-m", instance.service.module, env=environ, cwd=ROOT,
+                stdout=output, stderr=output, stdin=subprocess.DEVNULL,
             )  # fmt: skip
         try:
             yield process.pid

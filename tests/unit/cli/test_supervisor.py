@@ -15,8 +15,8 @@ from services.cli.local_stack import process as process_module
 from services.cli.local_stack import run as run_module
 from services.cli.local_stack import supervisor as supervisor_module
 from services.cli.local_stack.plan import Plan
-from services.cli.local_stack.process import ProcessSpec
 from services.cli.local_stack.screen import Screen
+from services.cli.local_stack.spawning import ProcessSpec
 from services.cli.local_stack.state import (
     Layout,
     ProcessState,
@@ -62,6 +62,7 @@ def a_plan(folder: Path) -> Plan:
     return Plan(
         layout=Layout(folder), partitions=1, topics_digest="", topics_exist=True, addresses={},
         bootstrap="", kafka=spec("kafka"), redis=spec("redis"), on_path=(), beside=(),
+        environ={},
     )  # fmt: skip
 
 
