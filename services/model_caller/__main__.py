@@ -74,7 +74,7 @@ class _Watcher:
 
     async def assigned(self, positions: Mapping[TopicPartition, int]) -> None:
         """See ``AssignmentWatcher``."""
-        await self._log.prepare(positions)
+        await self._log.prepare({it.partition for it in positions})
         self._journal.regain(positions)
 
     async def revoked(self, partitions: frozenset[TopicPartition]) -> None:

@@ -2,7 +2,8 @@
 
 Of each request the last attempt is known, until the request's deadline has passed; of a request
 that was ended only where its end stands in the log, never the end itself. The first ``finished`` of
-an attempt counts, but one that ends the request may follow one that does not.
+an attempt counts, but one that ends the request may follow one that does not. Records may be heard
+again, and older ones after newer ones.
 """
 
 import msgspec
@@ -108,11 +109,11 @@ class AttemptIndex:
         known = self._open.get(request_id)
         if request_id in self._ended:
             return
-        is_late = known is not None and (
+        if known is not None and (
             known.attempt > record.attempt
             or (known.attempt == record.attempt and known.is_finished and not record.result)
-        )
-        if is_late:
+        ):
+            self._open[request_id] = msgspec.structs.replace(known, left=_left(known, record))
             return
         if known is None:
             self._remember(request_id, record)
@@ -215,4 +216,5 @@ def _left(known: OpenAttempt | None, finished: ModelCallAttempt | None = None) -
     left = () if known is None else known.left
     if finished is None or finished.outcome != AttemptOutcome.ANSWERED:
         return left
-    return (*left, f"{finished.provider}/{finished.model}")
+    name = f"{finished.provider}/{finished.model}"
+    return left if name in left else (*left, name)

@@ -50,10 +50,15 @@ class ModelCallerProcessor:
     async def process(self, works: Sequence[OpenRecord[RequestBatch | RequestRouted]]) -> None:
         """Start the calls of these batches; they finish by themselves.
 
-        What is to be called first is settled before anything is awaited: so a request that is in
-        two of the batches is called once, and the starts of all go out together.
+        What is to be called first is settled before anything else is awaited: so a request that is
+        in two of the batches is called once, and the starts of all go out together.
+
+        Raises:
+            Unavailable: What was called for them before cannot be read. Retriable.
         """
-        for work in map(as_batch, works):
+        batches = [as_batch(work) for work in works]
+        await self._tools.log.reach(_accepted(batches))
+        for work in batches:
             try:
                 running = [run for group in _groups(work.event) for run in self._runs(work, group)]
             except Exception as error:  # noqa: BLE001  # whatever it is, the others go on
@@ -123,6 +128,15 @@ def _give_up(work: OpenRecord[RequestBatch], error: Exception) -> None:
 
 def _id_of(work: OpenRecord[RequestBatch]) -> str:
     return work.event.batch_id
+
+
+def _accepted(works: Sequence[OpenRecord[RequestBatch]]) -> dict[int, float]:
+    """When the oldest request of each partition was accepted, unix ms."""
+    oldest: dict[int, float] = {}
+    for work in works:
+        at_ms = min(member.request.accepted_at for member in work.event.members)
+        oldest[work.partition] = min(at_ms, oldest.get(work.partition, at_ms))
+    return oldest
 
 
 def _groups(batch: RequestBatch) -> list[list[RequestRouted]]:

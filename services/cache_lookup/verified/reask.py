@@ -88,7 +88,7 @@ def shadow_of(request: InferenceRequested, *, now_ms: float) -> InferenceRequest
         stream=False,
         include_usage=False,
         priority=_BACKGROUND,
-        accepted_at=int(now_ms),
+        accepted_at=request.accepted_at,  # the same when it is delivered again
         deadline_at=int(now_ms) + _WITHIN_MS,
         reply_partition=NO_REPLY,
         fingerprint="",

@@ -12,6 +12,17 @@ Place = tuple[int, int]
 class AttemptLog(Protocol):
     """The topic ``model-call-attempts``. What is read of it goes to whoever listens."""
 
+    async def reach(self, accepted_ms: Mapping[int, float]) -> None:
+        """Know all calls that were ever made for requests accepted at a time or later.
+
+        Args:
+            accepted_ms: When the oldest request was accepted, unix ms, by partition.
+
+        Raises:
+            Unavailable: The log does not answer. Retriable.
+        """
+        ...
+
     async def catch_up(self, partitions: Iterable[int]) -> None:
         """Read partitions from where they were last read to their ends.
 

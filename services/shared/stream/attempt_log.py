@@ -1,8 +1,15 @@
-"""Reads ``model-call-attempts``: back at an assignment, on while somebody waits, single records."""
+"""Reads ``model-call-attempts``: back as far as requests go, on while somebody waits, or singly.
+
+No call is made for a request before it was accepted. So at an assignment only the last seconds are
+read, for signs of life and for what was in work; for a request that is older, as much more is read
+before it is served. What a process has to read when it comes back is thus as much as was in work,
+however busy the last hours were.
+"""
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+
+import msgspec
 
 from services.shared.codec.records import decode_record
 from services.shared.domain.errors import PoisonRecord
@@ -13,55 +20,62 @@ from services.shared.ports.clock import Clock
 from services.shared.stream.client import Log, Raw, TopicPartition
 from services.shared.stream.reading import FromOffset, FromTime, read_to_end
 
-MARGIN_MS = 15 * 60 * 1000
-"""The log is read from so long before the oldest record that is not committed, and before now."""
+RECENT_MS = 15_000
+"""So much is read at an assignment."""
+
+_SKEW_MS = 10_000
+"""The clock that says when a request was accepted may be so far ahead of the broker's."""
 
 Listen = Callable[[ModelCallAttempt, int, int], None]
 """Takes a record, its offset, and when the broker wrote it, unix ms."""
 
 
 class AttemptLogReader:
-    """An ``AttemptLog``. Each partition is read once and then only further."""
+    """An ``AttemptLog``. Of each partition one stretch is known, up to where it was last read."""
 
     def __init__(self, log: Log, *, clock: Clock, listen: Listen) -> None:
         """Use a log; ``listen`` is handed all that is read."""
         self._log = log
         self._clock = clock
         self._listen = listen
-        self._next: dict[int, int] = {}
-        self._since_ms: dict[int, float] = {}
+        self._known: dict[int, _Stretch] = {}
+        self._asked: dict[int, float] = {}
         self._turn = asyncio.Lock()
 
-    async def prepare(self, positions: Mapping[TopicPartition, int]) -> None:
-        """Read back whatever may concern records from these positions on.
-
-        Args:
-            positions: Partitions of a topic of batches, and offsets from which they are consumed.
+    async def prepare(self, partitions: Iterable[int]) -> None:
+        """Read what was written lately, to the ends of these partitions.
 
         Raises:
             Unavailable: The log does not answer. Retriable.
         """
-        if not positions:  # a reader of nothing would wait for ever, with the turn in hand
-            return
-        async with self._turn:
-            oldest_ms = await self._oldest(positions)
-            starts: dict[int, FromTime | FromOffset] = {}
-            for where in positions:
-                number = where.partition
-                from_ms = oldest_ms.get(where, self._clock.now_ms()) - MARGIN_MS
-                if self._since_ms.get(number, float("inf")) <= from_ms:
-                    starts[number] = FromOffset(self._next[number])
-                else:
-                    starts[number] = FromTime(from_ms)
-            await self._read(starts)
-            for number, start in starts.items():
-                if isinstance(start, FromTime):
-                    self._since_ms[number] = start
+        since_ms = self._clock.now_ms() - RECENT_MS
+        for number in partitions:
+            self._asked[number] = min(since_ms, self._asked.get(number, since_ms))
+        async with self._turn:  # whoever comes in has all read that was asked for meanwhile
+            asked, self._asked = self._asked, {}
+            # What was not followed for long is not made up for: it may be hours.
+            for number in [
+                n for n in asked if n in self._known and self._known[n].read_ms < asked[n]
+            ]:
+                del self._known[number]
+            known = self._known.keys() & asked
+            try:
+                await self._read_back(asked)
+                await self._read_on(known)
+            except BaseException:
+                self._asked = {**asked, **self._asked}
+                raise
+
+    async def reach(self, accepted_ms: Mapping[int, float]) -> None:
+        """See ``AttemptLog``."""
+        if self._lacking(accepted_ms):
+            async with self._turn:
+                await self._read_back(self._lacking(accepted_ms))
 
     async def catch_up(self, partitions: Iterable[int]) -> None:
         """Read partitions from where they were last read to their ends."""
         async with self._turn:
-            await self._read({number: FromOffset(self._next[number]) for number in partitions})
+            await self._read_on(partitions)
 
     async def read(self, places: Iterable[Place]) -> Mapping[Place, ModelCallAttempt]:
         """Read single records, and what lies between them."""
@@ -75,8 +89,7 @@ class AttemptLogReader:
 
         offsets: dict[TopicPartition, list[int]] = {}
         for number, offset in wanted:
-            where = TopicPartition(Topic.MODEL_CALL_ATTEMPTS, number)
-            offsets.setdefault(where, []).append(offset)
+            offsets.setdefault(_place(number), []).append(offset)
         await read_to_end(
             self._log,
             {where: FromOffset(min(own)) for where, own in offsets.items()},
@@ -85,40 +98,78 @@ class AttemptLogReader:
         )
         return found
 
-    async def _oldest(
-        self, positions: Mapping[TopicPartition, int]
-    ) -> Mapping[TopicPartition, float]:
-        """When the first record from each position on was written; those that have none miss."""
-        oldest: dict[TopicPartition, float] = {}
-        reader = self._log.reader()
-        try:
-            await reader.start(positions)
-            ends = await reader.end_offsets()
-            left = {where for where, position in positions.items() if position < ends[where]}
-            for where in left:
-                await reader.seek(where, positions[where])
-            while left:
-                polled = await reader.poll(timeout_s=1.0, max_records=len(left))
-                for where in left & polled.keys():
-                    oldest[where] = polled[where][0].timestamp
-                left -= polled.keys()
-                left = {it for it in left if await reader.position(it) < ends[it]}
-        finally:
-            await reader.stop()
-        return oldest
+    def _lacking(self, accepted_ms: Mapping[int, float]) -> dict[int, float]:
+        """From when on partitions are to be known, where they are not."""
+        return {
+            number: at_ms - _SKEW_MS
+            for number, at_ms in accepted_ms.items()
+            if number not in self._known or self._known[number].since_ms > at_ms - _SKEW_MS
+        }
 
-    async def _read(self, starts: Mapping[int, FromTime | FromOffset]) -> None:
+    async def _read_back(self, since_ms: Mapping[int, float]) -> None:
+        """Read partitions from these times on, where they are not known from then on."""
+        starts, before = {}, {}
+        for number, at_ms in since_ms.items():
+            known = self._known.get(number)
+            if known is None:
+                starts[_place(number)] = FromTime(at_ms)
+            elif known.since_ms > at_ms:
+                starts[_place(number)] = FromTime(at_ms)
+                before[_place(number)] = known.start
+        if not starts:  # a reader of nothing would wait for ever, with the turn in hand
+            return
+        first = {where.partition: end for where, end in before.items()}
+
+        def take(raw: Raw) -> None:
+            first[raw.partition] = min(raw.offset, first.get(raw.partition, raw.offset))
+            self._hand_on(raw)
+
+        now_ms = self._clock.now_ms()
+        ends = await read_to_end(self._log, starts, take, before=before)
+        for where, since in starts.items():
+            number, end = where.partition, ends[where]
+            known = self._known.get(number) or _Stretch(
+                since_ms=since, start=end, end=end, read_ms=now_ms
+            )
+            self._known[number] = msgspec.structs.replace(
+                known, since_ms=since, start=first.get(number, known.start)
+            )
+
+    async def _read_on(self, partitions: Iterable[int]) -> None:
+        starts = {_place(number): FromOffset(self._known[number].end) for number in partitions}
         if not starts:
             return
-        places = {TopicPartition(Topic.MODEL_CALL_ATTEMPTS, it): at for it, at in starts.items()}
-        ends = await read_to_end(self._log, places, partial(_hand_on, self._listen))
+        now_ms = self._clock.now_ms()
+        ends = await read_to_end(self._log, starts, self._hand_on)
         for where, end in ends.items():
-            self._next[where.partition] = max(end, self._next.get(where.partition, 0))
+            known = self._known[where.partition]
+            self._known[where.partition] = msgspec.structs.replace(
+                known, end=max(end, known.end), read_ms=now_ms
+            )
+
+    def _hand_on(self, raw: Raw) -> None:
+        try:
+            record = decode_record(raw.value or b"", ModelCallAttempt)
+        except PoisonRecord:
+            return  # not ours; nothing that a model caller wrote is lost by it
+        self._listen(record, raw.offset, raw.timestamp)
 
 
-def _hand_on(listen: Listen, raw: Raw) -> None:
-    try:
-        record = decode_record(raw.value or b"", ModelCallAttempt)
-    except PoisonRecord:
-        return  # not ours; nothing that a model caller wrote is lost by it
-    listen(record, raw.offset, raw.timestamp)
+class _Stretch(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a partition.
+
+    Attributes:
+        since_ms: All from this time on, unix ms of the broker.
+        start: The first offset of it.
+        end: The first offset that is not known.
+        read_ms: When it was the last one, unix ms.
+    """
+
+    since_ms: float
+    start: int
+    end: int
+    read_ms: float
+
+
+def _place(number: int) -> TopicPartition:
+    return TopicPartition(Topic.MODEL_CALL_ATTEMPTS, number)

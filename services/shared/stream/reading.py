@@ -77,9 +77,12 @@ async def read_to_end(
         ends = {**await reader.end_offsets(), **(before or {})}
         await _seek(reader, starts)
         while not await all_read(reader, ends):
-            for raws in (await reader.poll(timeout_s=_POLL_S, max_records=_POLL_RECORDS)).values():
+            polled = await reader.poll(timeout_s=_POLL_S, max_records=_POLL_RECORDS)
+            for where, raws in polled.items():
+                stop = (before or {}).get(where)
                 for raw in raws:
-                    take(raw)
+                    if stop is None or raw.offset < stop:
+                        take(raw)
         return {where: await reader.position(where) for where in starts}
     finally:
         await reader.stop()

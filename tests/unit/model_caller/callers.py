@@ -65,6 +65,9 @@ STREAMING = b'{"model":"small","stream":true,"messages":[{"role":"user","content
 class Logs:
     """Topics without a record; an ``AttemptLog`` and a ``ChunkHistory``."""
 
+    async def reach(self, accepted_ms: Mapping[int, float]) -> None:
+        """See ``AttemptLog``."""
+
     async def catch_up(self, partitions: Iterable[int]) -> None:
         """See ``AttemptLog``."""
 
