@@ -1,8 +1,9 @@
 """Bears processes whose imports are behind them: ``python -m ...nursery FD MODULE...``.
 
-A service spends most of its start on imports. This process imports once what they need, and is then
-forked for each start, so that a killed service is back a second sooner and a whole stack starts
-with a fraction of the work. It runs no thread and no event loop, so forking it is safe.
+A service spends most of its start on imports and on compiling schemas. This process does that once
+for all, and is then forked for each start, so that a killed service is back a second sooner and a
+whole stack starts with a fraction of the work. It runs no thread and no event loop, so forking it
+is safe.
 
 Each birth is asked for on the socket ``FD``: a ``Birth`` as JSON, with the file of the log beside
 it. The answer is the process' id as text, or ``0`` when the system has no room for one. The newborn
@@ -24,6 +25,9 @@ from typing import cast
 
 import msgspec
 from setproctitle import setproctitle
+
+from services.shared.codec.records import prepare_codec
+from services.shared.codec.topics import packaged_topics
 
 LARGEST_BIRTH_BYTES = 128 * 1024
 FAILED = b"0"
@@ -110,6 +114,8 @@ def main() -> None:
     asked = socket.socket(fileno=int(descriptor))
     for module in modules:
         main_of(module)
+    prepare_codec()
+    packaged_topics()
     gc.collect()
     gc.freeze()  # what is here stays shared: the collector would touch, and so copy, all of it
     birth = bear(asked)
