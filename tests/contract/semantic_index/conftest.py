@@ -1,5 +1,10 @@
-"""Every test of this folder runs on each semantic index; Qdrant's on a small server of our own."""
+"""Every test of this folder runs on each semantic index.
 
+Qdrant's runs on a small server of our own, which is strict about what is sent, and on what Qdrant's
+client has instead of a server, which is Qdrant's own idea of what is answered.
+"""
+
+import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -23,6 +28,19 @@ async def index_on(
 ) -> AsyncIterator[QdrantSemanticIndex]:
     """An index on a server."""
     client = AsyncQdrantClient(url=server.url, check_compatibility=False)
+    async with index_of(client, clock, read_s=read_s, build=build) as made:
+        yield made
+
+
+@asynccontextmanager
+async def index_of(
+    client: AsyncQdrantClient,
+    clock: FakeClock,
+    *,
+    read_s: float = _PATIENT_S,
+    build: str = "fake-1",
+) -> AsyncIterator[QdrantSemanticIndex]:
+    """An index that a client reaches."""
     try:
         yield QdrantSemanticIndex(
             client,
@@ -36,11 +54,17 @@ async def index_on(
         await client.close()
 
 
-@pytest.fixture(params=["numpy", "qdrant"])
+@pytest.fixture(params=["numpy", "qdrant", "qdrant-local"])
 async def index(request: pytest.FixtureRequest) -> AsyncIterator[SemanticIndex]:
     """An empty index whose scopes hold ``MAX_ENTRIES``."""
     if request.param == "numpy":
         yield NumpySemanticIndex(max_entries=MAX_ENTRIES)
+        return
+    if request.param == "qdrant-local":
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Payload indexes have no effect in the local")
+            async with index_of(AsyncQdrantClient(":memory:"), FakeClock()) as made:
+                yield made
         return
     async with fake_qdrant() as server, index_on(server, FakeClock()) as made:
         yield made
