@@ -233,11 +233,12 @@ async def _build(stage: StageTools) -> AsyncIterator[Process[RequestBatch | Requ
 async def _connect(
     stack: AsyncExitStack, provider: Provider, base_url: str, environ: Mapping[str, str]
 ) -> AiohttpModelProvider:
+    is_encrypted = base_url.startswith("https:")
     endpoint = Endpoint(
         base_url=base_url,
         api_keys=api_keys_of(provider, environ),
         connect_s=provider.timeouts.connect_s,
-        trust=tls_context(environ, ca_bundle=provider.ca_bundle),
+        trust=tls_context(environ, ca_bundle=provider.ca_bundle) if is_encrypted else None,
         proxy=provider.proxy or proxy_for(base_url, environ),
     )
     session = await stack.enter_async_context(open_session(endpoint))

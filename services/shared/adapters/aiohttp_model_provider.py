@@ -25,12 +25,12 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         base_url: Root of its API.
         api_keys: Keys, used in turn; none = no ``Authorization``.
         connect_s: Longest wait for a connection, TLS included, seconds.
-        trust: Certificate authorities to trust.
+        trust: Certificate authorities to trust; None = the connection is not encrypted.
         proxy: URL of a proxy; empty = none.
     """
 
     base_url: str
-    trust: ssl.SSLContext
+    trust: ssl.SSLContext | None
     api_keys: Sequence[str] = ()
     connect_s: float = 5.0
     proxy: str = ""
@@ -114,7 +114,7 @@ class AiohttpModelProvider:
 async def open_session(endpoint: Endpoint) -> AsyncIterator[aiohttp.ClientSession]:
     """A connection pool for one provider; bounded by who uses it, not here."""
     connector = aiohttp.TCPConnector(
-        limit=0, keepalive_timeout=_KEEP_ALIVE_S, ssl=endpoint.trust, ttl_dns_cache=30
+        limit=0, keepalive_timeout=_KEEP_ALIVE_S, ssl=endpoint.trust or True, ttl_dns_cache=30
     )
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=endpoint.connect_s)
     async with aiohttp.ClientSession(
