@@ -24,7 +24,7 @@ from types import ModuleType
 from typing import cast
 
 import msgspec
-from setproctitle import setproctitle
+from setproctitle import setproctitle, setthreadtitle
 
 from services.shared.codec.records import prepare_codec
 from services.shared.codec.topics import packaged_topics
@@ -102,6 +102,7 @@ def _newborn(asked: socket.socket, data: bytes, *, log: int, supervisor: int) ->
     os.chdir(birth.folder)
     # First: it finds its place in memory by the environment that the process started with.
     setproctitle(f"{sys.executable} -m {birth.module}")
+    setthreadtitle(birth.module.rpartition(".")[2])
     os.environ.clear()
     os.environ.update(birth.environ)
     return birth

@@ -101,6 +101,7 @@ async def test_a_newborn_is_as_if_started_by_itself(cradle: Cradle) -> None:
     process = psutil.Process(child.pid)
     assert process.ppid() == os.getpid()
     assert process.cmdline()[0] == f"{sys.executable} -m newborn"
+    assert process.name() == "newborn"
     child.send_signal(signal.SIGTERM)
     assert await child.wait() == child.returncode == -signal.SIGTERM
     child.send_signal(signal.SIGTERM)  # nobody gets it
