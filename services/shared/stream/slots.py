@@ -34,7 +34,7 @@ CRASH_LOOP_WINDOW_MS = 60_000
 While records run one at a time every crash counts: the culprit may be the last of many.
 """
 
-CRASHES_BEFORE_CAUTION = 2
+CRASHES_BEFORE_CAUTION = 3
 
 
 class Slot:

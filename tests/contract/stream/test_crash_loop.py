@@ -9,7 +9,9 @@ import pytest
 from services.shared.codec.records import decode_record
 from services.shared.domain.events import CacheMissed, CrashSuspected, InferenceFinished
 from services.shared.domain.topics import Topic
+from services.shared.stream.slots import CRASHES_BEFORE_CAUTION
 from services.shared.stream.stage import Stage
+from services.shared.stream.suspects import CRASHES_TO_POISON
 from services.shared.stream.work import Work
 from tests.contract.stream.rig import (
     CHUNKS,
@@ -78,14 +80,14 @@ def _accusation(suspected: CrashSuspected) -> tuple[int, int]:
 
 
 async def test_a_killer_is_buried_and_everybody_else_is_served(rig: Rig, tmp_path: Path) -> None:
-    """Two crashes make a loop; then records run alone; alone at three crashes is proof enough."""
+    """Some crashes make a loop; then records run alone; alone at three crashes is proof enough."""
     mortal = Mortal()
     for number in range(6):
         await rig.pipe(rig.miss(number, reply_partition=0 if number == KILLER else -1))
-    for _ in range(2):
+    for _ in range(CRASHES_BEFORE_CAUTION):
         await _live_and_die(rig, tmp_path, mortal)
         assert mortal.polls[0][-1] == 5, "in the beginning a poll is a poll"
-    for _ in range(3):
+    for _ in range(CRASHES_TO_POISON):
         await _live_and_die(rig, tmp_path, mortal)
         assert all(len(poll) == 1 for poll in mortal.polls)
     assert await rig.dead_letters() == []
@@ -108,7 +110,7 @@ async def test_only_a_record_that_was_alone_at_a_crash_is_counted(rig: Rig, tmp_
     """Every record that ran alone is accused before and acquitted after; its neighbours are not."""
     mortal = Mortal()
     await rig.pipe(*(rig.miss(number) for number in range(5)))
-    for _ in range(4):
+    for _ in range(CRASHES_BEFORE_CAUTION + 2):
         await _live_and_die(rig, tmp_path, mortal)
     alone = await _suspects(rig)
     assert (KILLER, 1) in alone
@@ -121,7 +123,7 @@ async def test_afterwards_a_poll_is_a_poll_again(rig: Rig, tmp_path: Path) -> No
     """Caution ends with the backlog; a later kill is no crash loop."""
     mortal = Mortal()
     await rig.pipe(*(rig.miss(number) for number in range(4)))
-    for _ in range(5):
+    for _ in range(CRASHES_BEFORE_CAUTION + CRASHES_TO_POISON):
         await _live_and_die(rig, tmp_path, mortal)
     process = await rig.start(stage_of(mortal), slots=tmp_path)
     await rig.until_committed(4)
@@ -134,13 +136,13 @@ async def test_afterwards_a_poll_is_a_poll_again(rig: Rig, tmp_path: Path) -> No
     assert (await _suspects(rig))[-1] is None
 
 
-async def test_one_kill_is_no_crash_loop(rig: Rig, tmp_path: Path) -> None:
-    """The uncommitted records of a process that was killed once run together."""
+async def test_a_few_kills_are_no_crash_loop(rig: Rig, tmp_path: Path) -> None:
+    """The uncommitted records of a process that was killed once or twice run together."""
     mortal = Mortal()
     await rig.pipe(*(rig.miss(number) for number in range(6)))
-    await _live_and_die(rig, tmp_path, mortal)
-    await _live_and_die(rig, tmp_path, mortal)
-    assert mortal.polls[0] == [0, 1, 2, 3, 4, 5]
+    for _ in range(CRASHES_BEFORE_CAUTION):
+        await _live_and_die(rig, tmp_path, mortal)
+        assert mortal.polls[0] == [0, 1, 2, 3, 4, 5]
     assert await _suspects(rig) == []
 
 
@@ -164,7 +166,7 @@ async def test_holes_at_the_end_of_the_backlog_do_not_prolong_caution(
     transaction = await rig.backend.begin(IN)
     await transaction.append(b"aborted")
     await transaction.abort()
-    for _ in range(5):
+    for _ in range(CRASHES_BEFORE_CAUTION + CRASHES_TO_POISON):
         await _live_and_die(rig, tmp_path, mortal)
     mortal.polls.clear()
     process = await rig.start(stage_of(mortal), slots=tmp_path)
@@ -181,7 +183,7 @@ async def test_a_cautious_process_may_be_ended_at_any_time(
     """Whoever comes next goes on; nothing is lost, and nobody is accused who finished."""
     mortal = Mortal()
     await rig.pipe(*(rig.miss(number) for number in range(4)))
-    for _ in range(2):
+    for _ in range(CRASHES_BEFORE_CAUTION):
         await _live_and_die(rig, tmp_path, mortal)
     process = await rig.start(stage_of(mortal), slots=tmp_path)
     await rig.until(lambda: [0] in mortal.polls)
@@ -204,10 +206,10 @@ async def test_other_lanes_wait_while_records_run_alone(rig: Rig, tmp_path: Path
     mortal = Mortal()
     stage = stage_of(mortal, topics=(urgent, later))
     await rig.pipe(*(rig.batch(number) for number in (1, 2, KILLER)), topic=urgent)
-    for _ in range(2):
+    for _ in range(CRASHES_BEFORE_CAUTION):
         await _live_and_die(rig, tmp_path, mortal, stage)
     await rig.pipe(*(rig.batch(number) for number in range(10, 15)), topic=later)
-    for _ in range(3):
+    for _ in range(CRASHES_TO_POISON):
         await _live_and_die(rig, tmp_path, mortal, stage)
         assert all(len(poll) == 1 for poll in mortal.polls)
         assert mortal.polls[-1] == [KILLER], "nothing is taken beside it"

@@ -77,10 +77,14 @@ def test_a_clean_start_counts_nothing(machine: Machine) -> None:
 
 
 def test_crashes_in_quick_succession_add_up(machine: Machine) -> None:
-    """The second one makes a loop."""
-    counts = [machine.crashes(after_ms=i * SECOND_MS) for i in range(4)]
-    assert counts == [0, 1, 2, 3]
-    assert machine.hold(after_ms=5 * SECOND_MS).is_crash_loop
+    """The third one makes a loop."""
+    counts = [machine.crashes(after_ms=i * SECOND_MS) for i in range(2)]
+    assert counts == [0, 1]
+    slot = machine.hold(after_ms=2 * SECOND_MS)
+    assert (slot.crashes, slot.is_crash_loop) == (2, False)
+    machine.crash()
+    slot = machine.hold(after_ms=3 * SECOND_MS)
+    assert (slot.crashes, slot.is_crash_loop) == (3, True)
 
 
 def test_crashes_far_apart_have_nothing_to_do_with_each_other(machine: Machine) -> None:
@@ -91,19 +95,19 @@ def test_crashes_far_apart_have_nothing_to_do_with_each_other(machine: Machine) 
 
 def test_while_records_run_alone_every_crash_counts(machine: Machine) -> None:
     """The culprit may be the last of many, minutes after the start."""
-    for i in range(3):
+    for i in range(4):
         machine.crashes(after_ms=i * SECOND_MS)
-    assert machine.crashes(after_ms=10 * CRASH_LOOP_WINDOW_MS) == 3
+    assert machine.crashes(after_ms=10 * CRASH_LOOP_WINDOW_MS) == 4
 
 
 def test_calm_ends_the_loop(machine: Machine) -> None:
     """Once the culprit is found, a later crash is a first one."""
-    for i in range(3):
+    for i in range(4):
         machine.crashes(after_ms=i * SECOND_MS)
-    slot = machine.hold(after_ms=4 * SECOND_MS)
-    slot.calm(now_ms=NOW_MS + 5 * SECOND_MS)
+    slot = machine.hold(after_ms=5 * SECOND_MS)
+    slot.calm(now_ms=NOW_MS + 6 * SECOND_MS)
     machine.crash()
-    assert machine.crashes(after_ms=6 * SECOND_MS) == 1
+    assert machine.crashes(after_ms=7 * SECOND_MS) == 1
 
 
 def test_a_goodbye_ends_the_loop(machine: Machine) -> None:
