@@ -160,7 +160,7 @@ def failure_from_status(  # noqa: C901  # one branch a kind of status
         return CallFailed(error=error("provider_authentication", text), is_retriable=False)
     if status == 404:
         text = "The provider does not know this model. Check the target in the configuration."
-        return CallFailed(error=error("provider_error", text), is_retriable=False)
+        return CallFailed(error=error("provider_model_not_found", text), is_retriable=False)
     if code in {"content_filter", "content_policy_violation"}:
         return CallFailed(
             error=error("content_filter", message), is_retriable=False, is_this_target_only=False

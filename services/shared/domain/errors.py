@@ -118,6 +118,9 @@ ERRORS: dict[str, ErrorClass] = {
     "provider_authentication": ErrorClass(
         502, "server_error", FaultDomain.PROVIDER, should_retry=False
     ),
+    "provider_model_not_found": ErrorClass(
+        502, "server_error", FaultDomain.PROVIDER, should_retry=False
+    ),
     "provider_error": ErrorClass(502, "server_error", FaultDomain.PROVIDER, should_retry=True),
     "provider_unreachable": ErrorClass(
         502, "server_error", FaultDomain.PROVIDER, should_retry=True

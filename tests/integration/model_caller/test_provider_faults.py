@@ -91,7 +91,7 @@ TABLE: list[tuple[str, str, str]] = [
     ("sim-fast:fail=400", "provider_rejected", "provider_rejected"),
     ("sim-fast:fail=content-policy", "content_filter", "content_filter"),
     ("sim-fast:fail=context", "context_length_exceeded", "context_length_exceeded"),
-    ("sim-unknown", "provider_error", "provider_error"),
+    ("sim-unknown", "provider_model_not_found", "provider_model_not_found"),
     ("sim-fast:redirect", "provider_malformed", "provider_malformed"),
     ("sim-fast:hang=headers", "provider_timeout", "provider_timeout"),
     ("sim-fast:hang=0", "provider_timeout", "provider_timeout"),

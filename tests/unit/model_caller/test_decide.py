@@ -209,7 +209,7 @@ def test_no_pause_text_breaks_the_reader(text: str) -> None:
         ),
         pytest.param(401, "", ("provider_authentication", False, True), id="bad_key"),
         pytest.param(403, "", ("provider_authentication", False, True), id="forbidden"),
-        pytest.param(404, "", ("provider_error", False, True), id="unknown_model"),
+        pytest.param(404, "", ("provider_model_not_found", False, True), id="unknown_model"),
         pytest.param(400, "content_filter", ("content_filter", False, False), id="filtered"),
         pytest.param(
             400, "content_policy_violation", ("content_filter", False, False), id="policy"
