@@ -1,5 +1,7 @@
 """From bytes to a record that may be believed, as far as bytes, headers and key can tell."""
 
+import contextlib
+
 import msgspec
 
 from services.shared.codec.headers import (
@@ -55,9 +57,15 @@ def read(raw: Raw, source: Source, *, reply_partitions: int) -> Taken:
         reply_partitions: Partitions of the reply topic.
     """
     taken = Taken()
+    value = raw.value or b""
     try:
         taken.headers = read_headers(raw.headers)
-        value = raw.value or b""
+    except PoisonRecord as poison:
+        taken.poison = poison
+        with contextlib.suppress(PoisonRecord):  # for who waits; the value has a say of its own
+            taken.event = decode_record(value, source.event_type)
+        return taken
+    try:
         check_checksum(value, taken.headers)
         taken.event = decode_record(value, source.event_type)
         _check_headers(taken.event, taken.headers, source, reply_partitions)
