@@ -17,7 +17,8 @@ from typing import Protocol
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from services.gateway.claims import Others, Own, frees_key, says_no_effect, standing, stored_chunk
+from services.gateway.attached import Attached
+from services.gateway.claims import Others, Own, frees_key, says_no_effect, standing
 from services.gateway.waiter import Waiter
 from services.shared.domain.claims import Holder, claim_fingerprint, key_hash
 from services.shared.domain.errors import PublicError, Unavailable
@@ -67,6 +68,10 @@ class Streams(Protocol):
         """Wait no longer."""
         ...
 
+    async def has_chunks(self, request_id: str) -> bool:
+        """Whether there are any now; waits until the log can be read."""
+        ...
+
 
 class IdempotencyMetrics:
     """What became of requests with a key."""
@@ -96,31 +101,6 @@ class IdempotencyMetrics:
             "Requests of which nothing was seen after their claim.",
             registry=registry,
         )
-
-
-class Attached:
-    """A request that gets the answer of another one.
-
-    Attributes:
-        request: The other request.
-        waiter: Its chunks, or its whole answer as one.
-        watch: What sees to it that an answer comes.
-    """
-
-    def __init__(
-        self, request: InferenceRequested, waiter: Waiter, *, release: Callable[[Waiter], None]
-    ) -> None:
-        """Attach; ``release`` is called at the end."""
-        self.request = request
-        self.waiter = waiter
-        self.watch: asyncio.Task[None] | None = None
-        self._release = release
-
-    def release(self) -> None:
-        """Wait no longer."""
-        if self.watch is not None:
-            self.watch.cancel()
-        self._release(self.waiter)
 
 
 class Idempotency:
@@ -206,7 +186,7 @@ class Idempotency:
             return None
         attached = Attached(request, Waiter(), release=Waiter.abandon)
         if finished is not None:
-            attached.waiter.put(stored_chunk(request, finished))
+            attached.answer(finished)
         else:
             attached.watch = asyncio.create_task(self._await_terminal(attached))
         return attached
@@ -233,23 +213,28 @@ class Idempotency:
         age_ms = self._clock.now_ms() - holder.claimed_at
         wait_ms = min(max(0.0, APPEARS_WITHIN_MS - age_ms), APPEARS_WITHIN_MS)
         await asyncio.sleep(wait_ms / MS_PER_S)
-        if not attached.waiter.has_begun:
-            await self._search_for(attached)
+        if attached.waiter.has_begun:
+            return
+        finished = await self._search_for(attached)
+        # After an outage a terminal record may be found before the readers of chunks are back. A
+        # stream made of it would be cut in other places than the one that was seen first.
+        if finished is not None and not await self._streams.has_chunks(attached.request.request_id):
+            attached.answer(finished)
 
     async def _await_terminal(self, attached: Attached) -> None:
         """Look for the end of a request whose chunks are not, or no longer, there to follow."""
         while not attached.waiter.has_begun:
-            await self._search_for(attached)
+            finished = await self._search_for(attached)
+            if finished is not None:
+                attached.answer(finished)
             await asyncio.sleep(LOOK_EVERY_S)
 
-    async def _search_for(self, attached: Attached) -> None:
+    async def _search_for(self, attached: Attached) -> InferenceFinished | None:
         try:
-            finished = await self._search(attached.request)
+            return await self._search(attached.request)
         except Unavailable:
-            attached.waiter.end(_UNRECORDED)
-            return
-        if finished is not None and not attached.waiter.has_begun:
-            attached.waiter.put(stored_chunk(attached.request, finished))
+            attached.end(_UNRECORDED)
+            return None
 
     async def _search(self, request: InferenceRequested) -> InferenceFinished | None:
         """Search once for all who wait at the same time."""

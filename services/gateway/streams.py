@@ -83,6 +83,18 @@ class Streams:
             follower.leave()
         waiter.abandon()
 
+    async def has_chunks(self, request_id: str) -> bool:
+        """Whether the log, read to the end that it has now, says anything of a request.
+
+        A broker that is away is waited for. Those who follow the request may not have come so far.
+        """
+        waiter = self.attach(request_id)
+        try:
+            await waiter.known(timeout_s=None)
+            return waiter.has_begun
+        finally:
+            self.detach(waiter)
+
     def lead(self, waiter: Waiter, leader: str) -> None:
         """Bring a waiter the chunks of the request that its own has joined; empty = no longer."""
         former = self._leaders.pop(waiter, None)

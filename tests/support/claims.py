@@ -72,6 +72,10 @@ class FakeStreams:
         self.attached = [(of, each) for of, each in self.attached if each is not waiter]
         waiter.abandon()
 
+    async def has_chunks(self, request_id: str) -> bool:
+        """Whether there are any."""
+        return any(chunk.request_id == request_id for chunk in self._chunks)
+
     def deliver(self, *chunks: ResultChunk) -> None:
         """Let chunks arrive."""
         for chunk in chunks:

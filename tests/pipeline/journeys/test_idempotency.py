@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from services.gateway.desk import MS_PER_S
+from services.gateway.idempotency import APPEARS_WITHIN_MS
 from services.shared.codec.records import encode_record
 from services.shared.domain.claims import claim_fingerprint, key_hash
 from services.shared.domain.events import IdempotencyClaimed
@@ -31,6 +33,8 @@ from tests.support.stages import configuration
 WORDS: tuple[Frame, ...] = tuple(
     frame for word in range(12) for frame in (piece(f"word {word} "), 0.01 * (word % 5))
 )
+
+APPEARS_WITHIN_S = APPEARS_WITHIN_MS / MS_PER_S
 
 
 def slowly(asked: Call) -> Script:
@@ -197,6 +201,43 @@ async def test_a_client_that_leaves_does_not_cancel_a_request_with_a_key(twins: 
     assert data_lines(again.body)[-1] == b"data: [DONE]"
     assert again.body.startswith(left.sent.body)
     assert twins.accepted == 1
+
+
+async def test_a_stream_is_the_same_though_its_terminal_is_found_first(twins: Twins) -> None:
+    """A log that was away may give back the terminal record seconds before the chunks."""
+    first = await twins.post(stream=True).answered()
+    away(twins)
+    again = twins.post(gateway=1, stream=True)
+    await twins.pipeline.advance(2 * APPEARS_WITHIN_S)
+    back(twins)
+    assert (await again.answered()).body == first.body
+    assert twins.accepted == 1
+
+
+async def test_a_stream_is_the_same_though_it_ran_while_its_chunks_could_not_be_read(
+    twins: Twins,
+) -> None:
+    """Whoever had read to the end before its first chunk waits for it, whatever the terminal."""
+    away(twins)
+    first = twins.post(stream=True)
+    again = twins.post(gateway=1, stream=True)
+    await twins.pipeline.advance(2 * APPEARS_WITHIN_S)
+    back(twins)
+    answers = [await each.answered() for each in (first, again)]
+    assert answers[0].body == answers[1].body
+    assert answers[0].body.count(b"data: ") > len(ENDING)
+    assert twins.accepted == 1
+
+
+def away(twins: Twins) -> None:
+    """Let no chunk be read."""
+    twins.pipeline.cluster.unreadable.add(Topic.RESULT_CHUNKS)
+
+
+def back(twins: Twins) -> None:
+    """Let chunks be read again."""
+    twins.pipeline.cluster.unreadable.clear()
+    twins.pipeline.cluster.wake()
 
 
 async def test_without_kafka_a_key_is_refused_and_then_works(twins: Twins) -> None:

@@ -416,6 +416,25 @@ async def test_chunks_that_are_gone_early_are_no_harm() -> None:
     assert (await again.end()).body == ANSWER
 
 
+@pytest.mark.parametrize("is_away", [False, True])
+@on_fake_time
+async def test_a_stream_that_begins_during_the_search_goes_on(*, is_away: bool) -> None:
+    """Neither the terminal record nor word of an outage ends what its own chunks will end."""
+    two = Two()
+    first = two.post(stream=True)
+    await settled()
+    again = two.post(gateway=1, stream=True)
+    two.finder.is_away = is_away
+    two.finder.terminal = finished(first.id)
+    two.finder.takes_s = 1.0
+    await asyncio.sleep(APPEARS_WITHIN_S + 0.5)
+    two.answer(chunk(0, request_id=first.id))
+    await asyncio.sleep(APPEARS_WITHIN_S)
+    two.answer(chunk(1, ChunkKind.END, request_id=first.id))
+    assert (await again.end()).body == (await first.end()).body
+    assert again.sent.body.endswith(DONE)
+
+
 @on_fake_time
 async def test_a_claim_without_a_request_is_run_under_its_own_id() -> None:
     """Its gateway died in between: after ten seconds who waits publishes it, once for all."""
