@@ -33,8 +33,8 @@ MS_PER_S = 1000
 APPEARS_WITHIN_MS = 10_000
 """A request whose claim is older than that and of which nothing is seen is published again."""
 
-CHUNKS_FOR_MS = 25 * 60 * MS_PER_S
-"""For so long the answer is surely still in ``result-chunks``; later its terminal comes first."""
+RUNS_FOR_MS = 25 * 60 * MS_PER_S
+"""So long after its claim a request may run, and is followed even where streams expire sooner."""
 
 FIRST_CHUNK_S = 2.0
 """How long it is looked whether an answer that is there already frees its key."""
@@ -59,6 +59,11 @@ _FULL = PublicError(
 
 class Streams(Protocol):
     """Chunks of any request, from its first on."""
+
+    @property
+    def retention_ms(self) -> float:
+        """How long after its first chunk a stream can be attached to."""
+        ...
 
     def attach(self, request_id: str) -> Waiter:
         """Wait for all chunks of a request."""
@@ -177,7 +182,7 @@ class Idempotency:
     ) -> Attached | None:
         """Attach to a request; None = it ended without effect, and its key is free."""
         age_ms = self._clock.now_ms() - holder.claimed_at
-        if age_ms < CHUNKS_FOR_MS:
+        if age_ms < max(RUNS_FOR_MS, self._streams.retention_ms):
             attached = await self._follow(request, holder)
             if attached is not None:
                 return attached

@@ -12,6 +12,8 @@ from services.shared.ports.clock import Clock
 from services.shared.ports.record_finder import RecordFinder
 from services.shared.ports.request_publisher import RequestPublisher
 
+STREAMS_KEPT_MS = 30 * 60 * 1000
+
 
 class FakeBook:
     """A log of claims that every gateway has read to its end.
@@ -51,7 +53,10 @@ class FakeStreams:
 
     Attributes:
         attached: Who waits for which request.
+        retention_ms: How long they can be read.
     """
+
+    retention_ms = STREAMS_KEPT_MS
 
     def __init__(self) -> None:
         """Begin with an empty log."""
