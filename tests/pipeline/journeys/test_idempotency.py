@@ -1,7 +1,7 @@
 """One key, one execution: with all stages, two gateways, and the claims on the log."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import msgspec
@@ -35,6 +35,7 @@ WORDS: tuple[Frame, ...] = tuple(
 )
 
 APPEARS_WITHIN_S = APPEARS_WITHIN_MS / MS_PER_S
+OK = 200
 
 
 def slowly(asked: Call) -> Script:
@@ -227,6 +228,37 @@ async def test_a_stream_is_the_same_though_it_ran_while_its_chunks_could_not_be_
     assert answers[0].body == answers[1].body
     assert answers[0].body.count(b"data: ") > len(ENDING)
     assert twins.accepted == 1
+
+
+async def test_an_outage_changes_no_stream(twins: Twins) -> None:
+    """Asked before it, cut in two by it, asked during it and after: what comes is the same."""
+    asked: dict[str, list[Asked]] = {f"k{number}": [] for number in range(9)}
+    ended, running, new = list(asked)[:3], list(asked)[3:6], list(asked)[6:]
+
+    def post(keys: Iterable[str], *, gateway: int) -> None:
+        for key in keys:
+            asked[key].append(twins.post(key, gateway=gateway, stream=True))
+
+    post(ended, gateway=0)
+    await twins.pipeline.advance(1)
+    post(running, gateway=0)
+    for key in running:
+        await asked[key][0].sent.has_parts(3)
+    twins.pipeline.cluster.stop_broker()
+    for gateway in range(2):
+        post([*ended, *running, *new], gateway=gateway)
+    await twins.pipeline.advance(17)
+    twins.pipeline.cluster.start_broker()
+    await twins.pipeline.advance(1)
+    for gateway in range(2):
+        post(asked, gateway=gateway)
+    for key, posts in asked.items():
+        answers = [await each.answered() for each in posts]
+        lines = [data_lines(each.body) for each in answers if each.status == OK]
+        assert len(lines) >= (2 if key in new else 3), "those of before and of after are answered"
+        assert lines.count(lines[0]) == len(lines)
+        assert lines[0][-1] == b"data: [DONE]"
+    assert len(twins.provider.asked) == len(asked)
 
 
 def away(twins: Twins) -> None:
