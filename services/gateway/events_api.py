@@ -1,5 +1,6 @@
 """``GET /v1/requests/{id}/events``: the events of a streamed request, on any instance."""
 
+import asyncio
 from collections import Counter
 
 from services.gateway.asgi import Request, Send, rendered_headers, send_error, send_whole
@@ -100,7 +101,7 @@ class EventsApi:
             chunk = await waiter.next(timeout_s=ENDED_WITHIN_S if has_ended else HEADERS_WITHIN_S)
         except (TimeoutError, Exhausted) as reason:
             if has_ended and isinstance(reason, TimeoutError):
-                await self._refuse(request, send, expired(request_id))
+                await self._refuse(request, send, await self._gone(request_id))
                 return
             chunk = None
         if chunk is not None and reading.is_error_of_all(chunk):
@@ -139,6 +140,18 @@ class EventsApi:
         if facts.tenant != tenant:
             return UNKNOWN
         return facts if facts.is_streamed else _not_streamed(request_id)
+
+    async def _gone(self, request_id: str) -> PublicError:
+        """Why nothing of an ended stream has come; its readers may be behind, e.g. after an outage.
+
+        Only the log itself can say that there is no more.
+        """
+        try:
+            async with asyncio.timeout(HEADERS_WITHIN_S):
+                is_kept = await self._desk.streams.has_chunks(request_id)
+        except TimeoutError:
+            return AWAY
+        return AWAY if is_kept else expired(request_id)
 
     async def _send_error_chunk(self, request: Request, send: Send, chunk: ResultChunk) -> None:
         """Nothing of the stream was or will be sent: its error is an ordinary error answer."""

@@ -17,7 +17,8 @@ from typing import Protocol
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from services.gateway.claims import Others, Own, frees_key, says_no_effect, standing, stored_chunk
+from services.gateway.attached import Attached
+from services.gateway.claims import Others, Own, frees_key, says_no_effect, standing
 from services.gateway.waiter import Waiter
 from services.shared.domain.claims import Holder, claim_fingerprint, key_hash
 from services.shared.domain.errors import PublicError, Unavailable
@@ -32,8 +33,8 @@ MS_PER_S = 1000
 APPEARS_WITHIN_MS = 10_000
 """A request whose claim is older than that and of which nothing is seen is published again."""
 
-CHUNKS_FOR_MS = 25 * 60 * MS_PER_S
-"""For so long the answer is surely still in ``result-chunks``; later its terminal comes first."""
+RUNS_FOR_MS = 25 * 60 * MS_PER_S
+"""So long after its claim a request may run, and is followed even where streams expire sooner."""
 
 FIRST_CHUNK_S = 2.0
 """How long it is looked whether an answer that is there already frees its key."""
@@ -59,12 +60,21 @@ _FULL = PublicError(
 class Streams(Protocol):
     """Chunks of any request, from its first on."""
 
+    @property
+    def retention_ms(self) -> float:
+        """How long after its first chunk a stream can be attached to."""
+        ...
+
     def attach(self, request_id: str) -> Waiter:
         """Wait for all chunks of a request."""
         ...
 
     def detach(self, waiter: Waiter) -> None:
         """Wait no longer."""
+        ...
+
+    async def has_chunks(self, request_id: str) -> bool:
+        """Whether there are any now; waits until the log can be read."""
         ...
 
 
@@ -96,31 +106,6 @@ class IdempotencyMetrics:
             "Requests of which nothing was seen after their claim.",
             registry=registry,
         )
-
-
-class Attached:
-    """A request that gets the answer of another one.
-
-    Attributes:
-        request: The other request.
-        waiter: Its chunks, or its whole answer as one.
-        watch: What sees to it that an answer comes.
-    """
-
-    def __init__(
-        self, request: InferenceRequested, waiter: Waiter, *, release: Callable[[Waiter], None]
-    ) -> None:
-        """Attach; ``release`` is called at the end."""
-        self.request = request
-        self.waiter = waiter
-        self.watch: asyncio.Task[None] | None = None
-        self._release = release
-
-    def release(self) -> None:
-        """Wait no longer."""
-        if self.watch is not None:
-            self.watch.cancel()
-        self._release(self.waiter)
 
 
 class Idempotency:
@@ -197,7 +182,7 @@ class Idempotency:
     ) -> Attached | None:
         """Attach to a request; None = it ended without effect, and its key is free."""
         age_ms = self._clock.now_ms() - holder.claimed_at
-        if age_ms < CHUNKS_FOR_MS:
+        if age_ms < max(RUNS_FOR_MS, self._streams.retention_ms):
             attached = await self._follow(request, holder)
             if attached is not None:
                 return attached
@@ -206,7 +191,7 @@ class Idempotency:
             return None
         attached = Attached(request, Waiter(), release=Waiter.abandon)
         if finished is not None:
-            attached.waiter.put(stored_chunk(request, finished))
+            attached.answer(finished)
         else:
             attached.watch = asyncio.create_task(self._await_terminal(attached))
         return attached
@@ -233,23 +218,28 @@ class Idempotency:
         age_ms = self._clock.now_ms() - holder.claimed_at
         wait_ms = min(max(0.0, APPEARS_WITHIN_MS - age_ms), APPEARS_WITHIN_MS)
         await asyncio.sleep(wait_ms / MS_PER_S)
-        if not attached.waiter.has_begun:
-            await self._search_for(attached)
+        if attached.waiter.has_begun:
+            return
+        finished = await self._search_for(attached)
+        # After an outage a terminal record may be found before the readers of chunks are back. A
+        # stream made of it would be cut in other places than the one that was seen first.
+        if finished is not None and not await self._streams.has_chunks(attached.request.request_id):
+            attached.answer(finished)
 
     async def _await_terminal(self, attached: Attached) -> None:
         """Look for the end of a request whose chunks are not, or no longer, there to follow."""
         while not attached.waiter.has_begun:
-            await self._search_for(attached)
+            finished = await self._search_for(attached)
+            if finished is not None:
+                attached.answer(finished)
             await asyncio.sleep(LOOK_EVERY_S)
 
-    async def _search_for(self, attached: Attached) -> None:
+    async def _search_for(self, attached: Attached) -> InferenceFinished | None:
         try:
-            finished = await self._search(attached.request)
+            return await self._search(attached.request)
         except Unavailable:
-            attached.waiter.end(_UNRECORDED)
-            return
-        if finished is not None and not attached.waiter.has_begun:
-            attached.waiter.put(stored_chunk(attached.request, finished))
+            attached.end(_UNRECORDED)
+            return None
 
     async def _search(self, request: InferenceRequested) -> InferenceFinished | None:
         """Search once for all who wait at the same time."""

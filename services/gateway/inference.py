@@ -3,9 +3,9 @@
 from services.gateway.acceptance import accepted
 from services.gateway.answering import Answering
 from services.gateway.asgi import Handler, Request, Send, send_error
+from services.gateway.attached import Attached
 from services.gateway.claims import HEADER, Own, idempotency_key
 from services.gateway.desk import Desk
-from services.gateway.idempotency import Attached
 from services.shared.domain.errors import PublicError
 from services.shared.domain.events import InferenceRequested, Operation
 

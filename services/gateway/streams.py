@@ -25,7 +25,11 @@ def expired(request_id: str) -> PublicError:
 
 
 class Streams:
-    """All requests that are followed in this process, whoever they were asked by."""
+    """All requests that are followed in this process, whoever they were asked by.
+
+    Attributes:
+        retention_ms: How long after its first chunk a stream can be attached to.
+    """
 
     def __init__(
         self,
@@ -48,7 +52,7 @@ class Streams:
         self._log = log
         self._own_partition = own_partition
         self._clock = clock
-        self._retention_ms = retention_ms
+        self.retention_ms = retention_ms
         self._feeds = {own_partition: Feed(log, own_partition, live_from=live_from)}
         self._attached: dict[Waiter, Follower | None] = {}
         self._leaders: dict[Waiter, Follower] = {}
@@ -82,6 +86,18 @@ class Streams:
         if follower is not None:
             follower.leave()
         waiter.abandon()
+
+    async def has_chunks(self, request_id: str) -> bool:
+        """Whether the log, read to the end that it has now, says anything of a request.
+
+        A broker that is away is waited for. Those who follow the request may not have come so far.
+        """
+        waiter = self.attach(request_id)
+        try:
+            await waiter.known(timeout_s=None)
+            return waiter.has_begun
+        finally:
+            self.detach(waiter)
 
     def lead(self, waiter: Waiter, leader: str) -> None:
         """Bring a waiter the chunks of the request that its own has joined; empty = no longer."""
@@ -118,7 +134,7 @@ class Streams:
             request_id,
             from_ms=from_ms,
             is_leader=is_leader,
-            kept_since_ms=self._clock.now_ms() - self._retention_ms,
+            kept_since_ms=self._clock.now_ms() - self.retention_ms,
         )
         self._feed_of(origin.reply_partition).follow(follower)
         return follower

@@ -251,7 +251,7 @@ class Waiter:
             self._lead(self, "")
         self._wake()
 
-    async def known(self, *, timeout_s: float) -> Facts | None:
+    async def known(self, *, timeout_s: float | None) -> Facts | None:
         """What is known of the request once anything is, or None once all was read in vain.
 
         Raises:

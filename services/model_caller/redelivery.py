@@ -167,14 +167,20 @@ def after_vanishing(
 
 
 def stream_of(chunks: Sequence[ResultChunk]) -> tuple[ResultChunk, ...]:
-    """The chunks that a reader takes: those of the first attempt with output, to the first end."""
+    """The chunks that a reader takes: those of the first attempt with output, to the first end.
+
+    Each of them once, and none after one that is missing: a reader goes no further there.
+    """
     stream: list[ResultChunk] = []
     for chunk in chunks:
         match chunk.kind:
             case ChunkKind.DELTA | ChunkKind.END:
                 first = stream[0] if stream else chunk
-                if (first.run, first.attempt) != (chunk.run, chunk.attempt):
+                is_foreign = (first.run, first.attempt) != (chunk.run, chunk.attempt)
+                if is_foreign or chunk.seq < len(stream):
                     continue
+                if chunk.seq > len(stream):
+                    break
             case ChunkKind.ERROR:
                 pass
             case _:

@@ -12,6 +12,8 @@ from services.shared.ports.clock import Clock
 from services.shared.ports.record_finder import RecordFinder
 from services.shared.ports.request_publisher import RequestPublisher
 
+STREAMS_KEPT_MS = 30 * 60 * 1000
+
 
 class FakeBook:
     """A log of claims that every gateway has read to its end.
@@ -51,7 +53,10 @@ class FakeStreams:
 
     Attributes:
         attached: Who waits for which request.
+        retention_ms: How long they can be read.
     """
+
+    retention_ms = STREAMS_KEPT_MS
 
     def __init__(self) -> None:
         """Begin with an empty log."""
@@ -71,6 +76,10 @@ class FakeStreams:
         """Get no more."""
         self.attached = [(of, each) for of, each in self.attached if each is not waiter]
         waiter.abandon()
+
+    async def has_chunks(self, request_id: str) -> bool:
+        """Whether there are any."""
+        return any(chunk.request_id == request_id for chunk in self._chunks)
 
     def deliver(self, *chunks: ResultChunk) -> None:
         """Let chunks arrive."""

@@ -178,10 +178,12 @@ class FakeFinder:
         self.miss = miss
         self.asked: list[str] = []
         self.is_away = False
+        self.takes_s = 0.0
 
     async def find_terminal(self, request_id: str) -> InferenceFinished | None:
         """The terminal record."""
         self.asked.append(request_id)
+        await asyncio.sleep(self.takes_s)
         if self.is_away:
             raise Unavailable("kafka", "the test says so")
         return self.terminal

@@ -258,6 +258,8 @@ class MemoryReader:
         if not self._cluster.is_available:
             return polled
         for where, view in self._views.items():
+            if where.topic in self._cluster.unreadable:
+                continue
             if view.is_out_of_range:
                 view.position = view.log.start
             taken = list(view.take(max_records)) if max_records > 0 else []

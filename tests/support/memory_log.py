@@ -73,6 +73,7 @@ class MemoryCluster:
         is_coordinator_silent: Whether groups answer nobody, while records come and go.
         acks_to_fail: Acknowledgements that will fail though the record was written.
         unwritable: Topics that take no records, as when a disk is full or a right is missing.
+        unreadable: Topics whose records no reader gets, as while its connection is not back.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class MemoryCluster:
         self.is_coordinator_silent = False
         self.acks_to_fail = 0
         self.unwritable: set[str] = set()
+        self.unreadable: set[str] = set()
         self.topics: dict[str, int] = {}
         self._partitions: dict[TopicPartition, MemoryPartition] = {}
         for topic, count in topics.items():

@@ -1,12 +1,14 @@
 """One key, one execution: with all stages, two gateways, and the claims on the log."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import msgspec
 import pytest
 
+from services.gateway.desk import MS_PER_S
+from services.gateway.idempotency import APPEARS_WITHIN_MS
 from services.shared.codec.records import encode_record
 from services.shared.domain.claims import claim_fingerprint, key_hash
 from services.shared.domain.events import IdempotencyClaimed
@@ -31,6 +33,9 @@ from tests.support.stages import configuration
 WORDS: tuple[Frame, ...] = tuple(
     frame for word in range(12) for frame in (piece(f"word {word} "), 0.01 * (word % 5))
 )
+
+APPEARS_WITHIN_S = APPEARS_WITHIN_MS / MS_PER_S
+OK = 200
 
 
 def slowly(asked: Call) -> Script:
@@ -197,6 +202,74 @@ async def test_a_client_that_leaves_does_not_cancel_a_request_with_a_key(twins: 
     assert data_lines(again.body)[-1] == b"data: [DONE]"
     assert again.body.startswith(left.sent.body)
     assert twins.accepted == 1
+
+
+async def test_a_stream_is_the_same_though_its_terminal_is_found_first(twins: Twins) -> None:
+    """A log that was away may give back the terminal record seconds before the chunks."""
+    first = await twins.post(stream=True).answered()
+    away(twins)
+    again = twins.post(gateway=1, stream=True)
+    await twins.pipeline.advance(2 * APPEARS_WITHIN_S)
+    back(twins)
+    assert (await again.answered()).body == first.body
+    assert twins.accepted == 1
+
+
+async def test_a_stream_is_the_same_though_it_ran_while_its_chunks_could_not_be_read(
+    twins: Twins,
+) -> None:
+    """Whoever had read to the end before its first chunk waits for it, whatever the terminal."""
+    away(twins)
+    first = twins.post(stream=True)
+    again = twins.post(gateway=1, stream=True)
+    await twins.pipeline.advance(2 * APPEARS_WITHIN_S)
+    back(twins)
+    answers = [await each.answered() for each in (first, again)]
+    assert answers[0].body == answers[1].body
+    assert answers[0].body.count(b"data: ") > len(ENDING)
+    assert twins.accepted == 1
+
+
+async def test_an_outage_changes_no_stream(twins: Twins) -> None:
+    """Asked before it, cut in two by it, asked during it and after: what comes is the same."""
+    asked: dict[str, list[Asked]] = {f"k{number}": [] for number in range(9)}
+    ended, running, new = list(asked)[:3], list(asked)[3:6], list(asked)[6:]
+
+    def post(keys: Iterable[str], *, gateway: int) -> None:
+        for key in keys:
+            asked[key].append(twins.post(key, gateway=gateway, stream=True))
+
+    post(ended, gateway=0)
+    await twins.pipeline.advance(1)
+    post(running, gateway=0)
+    for key in running:
+        await asked[key][0].sent.has_parts(3)
+    twins.pipeline.cluster.stop_broker()
+    for gateway in range(2):
+        post([*ended, *running, *new], gateway=gateway)
+    await twins.pipeline.advance(17)
+    twins.pipeline.cluster.start_broker()
+    await twins.pipeline.advance(1)
+    for gateway in range(2):
+        post(asked, gateway=gateway)
+    for key, posts in asked.items():
+        answers = [await each.answered() for each in posts]
+        lines = [data_lines(each.body) for each in answers if each.status == OK]
+        assert len(lines) >= (2 if key in new else 3), "those of before and of after are answered"
+        assert lines.count(lines[0]) == len(lines)
+        assert lines[0][-1] == b"data: [DONE]"
+    assert len(twins.provider.asked) == len(asked)
+
+
+def away(twins: Twins) -> None:
+    """Let no chunk be read."""
+    twins.pipeline.cluster.unreadable.add(Topic.RESULT_CHUNKS)
+
+
+def back(twins: Twins) -> None:
+    """Let chunks be read again."""
+    twins.pipeline.cluster.unreadable.clear()
+    twins.pipeline.cluster.wake()
 
 
 async def test_without_kafka_a_key_is_refused_and_then_works(twins: Twins) -> None:

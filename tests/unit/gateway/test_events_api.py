@@ -234,6 +234,27 @@ async def test_chunks_that_come_just_after_the_end_are_waited_for(rig: Rig) -> N
     assert len(data_lines((await asked.answered()).body)) == 5
 
 
+@pytest.mark.parametrize("seconds_away", [1, 60])
+def test_a_stream_whose_readers_are_behind_has_not_expired(seconds_away: int) -> None:
+    """Who comes before the chunks can be read again is told to come again."""
+
+    @rigged
+    async def run(rig: Rig) -> None:
+        request_id = rig.request_id()
+        end(rig, request_id, stream=True)
+        rig.cluster.unreadable.add(Topic.RESULT_CHUNKS)
+        asked = rig.gateway.ask(f"/v1/requests/{request_id}/events")
+        await asyncio.sleep(events_api.ENDED_WITHIN_S / 2)
+        rig.chunks.whole(request_id)
+        await asyncio.sleep(events_api.ENDED_WITHIN_S + seconds_away)
+        rig.cluster.unreadable.clear()
+        sent = await asked.answered()
+        assert (sent.status, sent.error["code"]) == (503, "upstream_unavailable")
+        assert rig.gateway.streams.count == 0
+
+    run()
+
+
 @rigged
 async def test_a_producers_request_has_no_events(rig: Rig) -> None:
     """It has no reply partition: its owner is told where its answer is, others nothing."""

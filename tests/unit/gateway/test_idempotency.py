@@ -12,7 +12,6 @@ from services.gateway.claims import HEADER
 from services.gateway.desk import Desk
 from services.gateway.idempotency import (
     APPEARS_WITHIN_MS,
-    CHUNKS_FOR_MS,
     FIRST_CHUNK_S,
     LOOK_EVERY_S,
     MS_PER_S,
@@ -32,7 +31,7 @@ from services.shared.domain.events import (
     ResultChunk,
 )
 from services.shared.domain.ids import RANDOM_BYTES, new_request_id
-from tests.support.claims import FakeBook, FakeStreams, idempotency_of
+from tests.support.claims import STREAMS_KEPT_MS, FakeBook, FakeStreams, idempotency_of
 from tests.support.example_events import missed
 from tests.support.fake_clock import clock_of_loop
 from tests.support.gateway_desk import (
@@ -59,6 +58,7 @@ CALL = ModelCall(
     attempt=1, provider="s", model="m", started_ms=0.0, first_chunk_ms=-1.0, finished_ms=1.0
 )
 APPEARS_WITHIN_S = APPEARS_WITHIN_MS / MS_PER_S
+STREAMS_KEPT_S = STREAMS_KEPT_MS / MS_PER_S
 
 
 class Two:
@@ -380,6 +380,19 @@ async def test_others_may_always_be_quicker() -> None:
     assert two.streams.attached == []
 
 
+@on_fake_time
+async def test_a_stream_is_the_same_for_as_long_as_streams_are_kept() -> None:
+    """Its chunks come before its terminal record up to the last second."""
+    two = Two()
+    first = two.post(stream=True)
+    await settled()
+    two.answer(chunk(0, request_id=first.id), chunk(1, ChunkKind.END, request_id=first.id))
+    two.finder.terminal = finished(first.id, calls=(CALL,))
+    await asyncio.sleep(STREAMS_KEPT_S - 1)
+    assert (await two.post(gateway=1, stream=True).end()).body == (await first.end()).body
+    assert two.finder.asked == []
+
+
 @pytest.mark.parametrize("stream", [False, True])
 @on_fake_time
 async def test_an_old_answer_comes_from_its_terminal_record(*, stream: bool) -> None:
@@ -391,7 +404,7 @@ async def test_an_old_answer_comes_from_its_terminal_record(*, stream: bool) -> 
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
     response = msgspec.json.encode({"id": "chatcmpl-x", "model": "m", "choices": [choice]})
     two.finder.terminal = finished(first.id, response=response, calls=(CALL,))
-    await asyncio.sleep(CHUNKS_FOR_MS / MS_PER_S)
+    await asyncio.sleep(STREAMS_KEPT_S)
     again = await two.post(gateway=1, stream=stream).end()
     assert (again.status, again.headers["x-request-id"]) == (200, first.id)
     assert again.headers["idempotency-replayed"] == "true"
@@ -414,6 +427,25 @@ async def test_chunks_that_are_gone_early_are_no_harm() -> None:
     again = two.post(gateway=1)
     await asyncio.sleep(FIRST_CHUNK_S + 0.1)
     assert (await again.end()).body == ANSWER
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+@on_fake_time
+async def test_a_stream_that_begins_during_the_search_goes_on(*, is_away: bool) -> None:
+    """Neither the terminal record nor word of an outage ends what its own chunks will end."""
+    two = Two()
+    first = two.post(stream=True)
+    await settled()
+    again = two.post(gateway=1, stream=True)
+    two.finder.is_away = is_away
+    two.finder.terminal = finished(first.id)
+    two.finder.takes_s = 1.0
+    await asyncio.sleep(APPEARS_WITHIN_S + 0.5)
+    two.answer(chunk(0, request_id=first.id))
+    await asyncio.sleep(APPEARS_WITHIN_S)
+    two.answer(chunk(1, ChunkKind.END, request_id=first.id))
+    assert (await again.end()).body == (await first.end()).body
+    assert again.sent.body.endswith(DONE)
 
 
 @on_fake_time
@@ -442,7 +474,7 @@ async def test_an_old_claim_without_a_request_is_run_too() -> None:
     two.publisher.is_away = True
     await two.post().end()
     two.publisher.is_away = False
-    await asyncio.sleep(CHUNKS_FOR_MS / MS_PER_S)
+    await asyncio.sleep(STREAMS_KEPT_S)
     again = two.post(gateway=1)
     await asyncio.sleep(5 * LOOK_EVERY_S)
     request_id = two.only.request_id

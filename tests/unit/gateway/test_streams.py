@@ -238,6 +238,23 @@ async def test_a_broker_that_is_away_is_waited_for(rig: Rig) -> None:
 
 
 @rigged
+async def test_whether_there_are_chunks_is_read_anew(rig: Rig) -> None:
+    """Also while those who follow the request have not got them yet; nothing is left behind."""
+    request_id = rig.request_id()
+    waiter = rig.attach(request_id)
+    assert not await rig.gateway.streams.has_chunks(request_id)
+    rig.cluster.unreadable.add(Topic.RESULT_CHUNKS)
+    rig.chunks.write(request_id, 0)
+    looking = asyncio.create_task(rig.gateway.streams.has_chunks(request_id))
+    await asyncio.sleep(60)
+    assert not looking.done()
+    rig.cluster.unreadable.clear()
+    assert await looking
+    assert numbers(await taken(waiter, 1)) == [0]
+    assert rig.gateway.streams.count == 1
+
+
+@rigged
 async def test_a_reader_may_leave_out_what_he_has(rig: Rig) -> None:
     """Up to the chunk of the event that he names; of a chunk with more fragments, all comes."""
     request_id = rig.request_id()

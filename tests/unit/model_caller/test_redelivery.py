@@ -86,14 +86,15 @@ def test_a_slot_may_have_dots() -> None:
     assert slot_of("model.caller-0.aaa") == "model.caller-0"
 
 
-def chunk(kind: str, *, run: str = "a", payload: bytes = b"{}") -> ResultChunk:
+def chunk(kind: str, seq: int = 0, *, run: str = "a", payload: bytes = b"{}") -> ResultChunk:
     """A chunk of a request."""
     return ResultChunk(
-        request_id="request-1", run=run, attempt=1, seq=0, kind=kind, payload=payload
+        request_id="request-1", run=run, attempt=1, seq=seq, kind=kind, payload=payload
     )
 
 
-DELTA, END, OTHER = chunk("delta"), chunk("end"), chunk("delta", run="b")
+DELTA, END, OTHER = chunk("delta"), chunk("end", 1), chunk("delta", run="b")
+WHOLE, SECOND, THIRD = chunk("end"), chunk("delta", 1), chunk("end", 2)
 TOLD = chunk("error", run="b", payload=error_document(REFUSED))
 JOINED = chunk("joined", payload=b"request-9")
 
@@ -106,7 +107,9 @@ JOINED = chunk("joined", payload=b"request-9")
         (OnUnknown.FAIL, [], EndWith(VANISHED)),
         (OnUnknown.RETRY, [DELTA], EndWith(VANISHED, seq=1)),
         (OnUnknown.FAIL, [DELTA, OTHER], EndWith(VANISHED, seq=1)),
-        (OnUnknown.RETRY, [END], Recover((END,))),
+        (OnUnknown.RETRY, [WHOLE], Recover((WHOLE,))),
+        (OnUnknown.RETRY, [DELTA, THIRD], EndWith(VANISHED, seq=1)),
+        (OnUnknown.FAIL, [SECOND, THIRD], EndWith(VANISHED)),
         (OnUnknown.FAIL, [DELTA, OTHER, END, TOLD], Recover((DELTA, END))),
         (OnUnknown.RETRY, [TOLD], EndWith(REFUSED, is_told=True)),
         (OnUnknown.RETRY, [DELTA, TOLD], EndWith(REFUSED, is_told=True)),
@@ -127,8 +130,15 @@ def test_what_follows_a_vanished_call(
 
 def test_a_reader_follows_the_first_attempt_with_output() -> None:
     """Others are passed over, and whatever comes after the end."""
-    assert stream_of([JOINED, DELTA, OTHER, DELTA, END, DELTA]) == (DELTA, DELTA, END)
+    assert stream_of([JOINED, DELTA, OTHER, SECOND, THIRD, DELTA]) == (DELTA, SECOND, THIRD)
     assert stream_of([DELTA, TOLD, END]) == (DELTA, TOLD)
+
+
+def test_a_reader_takes_each_chunk_once_and_none_after_a_gap() -> None:
+    """What a log holds twice counts once; half an answer is never taken for a whole one."""
+    assert stream_of([DELTA, DELTA, SECOND, DELTA, THIRD]) == (DELTA, SECOND, THIRD)
+    assert stream_of([DELTA, THIRD, SECOND]) == (DELTA,)
+    assert stream_of([THIRD]) == ()
 
 
 def test_policies_follow_patterns() -> None:
