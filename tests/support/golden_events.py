@@ -519,6 +519,10 @@ GOLDEN: dict[str, Event] = {
         hops=(HopTimes(service="router", waited=SKETCH, worked=SKETCH),),
     ),
     "usage_window.v1.empty": UsageWindow(window_start=T0, window_s=86_400),
+    "usage_window.v2.shared-calls": UsageWindow(
+        window_start=T0, window_s=60, tenant="acme", requests=5, completed=5, joined=4
+    ),
+    "usage_window.v2.empty": UsageWindow(window_start=T0, window_s=86_400),
     "model_call_attempt.v1.started": ModelCallAttempt(
         kind="started",
         owner="model-caller-0.5f5f5f5f5f5f",

@@ -839,6 +839,7 @@ class UsageWindow(Event, frozen=True, kw_only=True):
         semantic_hits: Number of those answered by the semantic cache.
         cache_misses: Number of those that the cache had no answer for.
         cache_bypasses: Number of those that did not ask the cache.
+        joined: Number of those that shared the call of an identical one.
         model_calls: Number of calls to providers.
         failed_calls: Number of those calls that failed.
         late: Number of requests counted in a later window: theirs was closed, or is not credible.
@@ -877,6 +878,7 @@ class UsageWindow(Event, frozen=True, kw_only=True):
     semantic_hits: int = 0
     cache_misses: int = 0
     cache_bypasses: int = 0
+    joined: int = 0
     model_calls: int = 0
     failed_calls: int = 0
     late: int = 0
