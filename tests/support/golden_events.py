@@ -643,4 +643,10 @@ GOLDEN: dict[str, Event] = {
     "control_requested.v1.client-gone": ControlRequested(
         action="cancel", request_id=OTHER_ID, tenant="other", at=T0 + 901
     ),
+    "control_requested.v2.asked": ControlRequested(
+        action="cancel", request_id=ID, tenant="acme", at=T0 + 900, reason="asked"
+    ),
+    "control_requested.v2.held": ControlRequested(
+        action="hold", request_id=OTHER_ID, tenant="other", at=T0 + 901, holder="cache-lookup-0"
+    ),
 }

@@ -743,11 +743,12 @@ class ControlRequested(Event, frozen=True, kw_only=True):
     """Somebody wants something of a running request.
 
     Attributes:
-        action: ``cancel``.
+        action: ``cancel``; ``hold`` = its call is needed by others, ``release`` = no longer.
         request_id: The request.
         tenant: Whose it is; a request of another tenant is let be.
         at: When it was asked for, unix ms.
-        reason: Why: ``asked`` or ``client_gone``.
+        reason: Why it is cancelled: ``asked`` or ``client_gone``.
+        holder: Process where requests wait for its answer, in ``hold`` and ``release``; else empty.
     """
 
     action: str
@@ -755,6 +756,7 @@ class ControlRequested(Event, frozen=True, kw_only=True):
     tenant: str
     at: int
     reason: str = ""
+    holder: str = ""
 
 
 class Sketch(Event, frozen=True, kw_only=True):
