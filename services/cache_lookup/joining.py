@@ -7,7 +7,6 @@ from collections.abc import Callable, Container, Iterable, Sequence
 
 from prometheus_client import CollectorRegistry
 
-from services.cache_lookup.burying import buried_if_it_fails
 from services.cache_lookup.consequences import Share, consequence
 from services.cache_lookup.decide import BYPASS, MISS, is_expired
 from services.cache_lookup.emits import (
@@ -16,9 +15,9 @@ from services.cache_lookup.emits import (
     expired,
     joined_chunk,
     passed_on,
-    refused,
     shared,
 )
+from services.cache_lookup.ends import Ends
 from services.cache_lookup.flights import Flight, Flights, Joiner, in_order
 from services.cache_lookup.metrics import JoinMetrics
 from services.cache_lookup.needs import Needs
@@ -79,6 +78,7 @@ class Joining:
         self._is_informed = asyncio.Event()
         self._flights: Flights[Requested] = Flights() if flights is None else flights
         self._metrics = JoinMetrics(registry, waiting=self._waiting_count)
+        self._ends = Ends(clock=clock, metrics=self._metrics)
 
     # -- requests --------------------------------------------------------------------------------
 
@@ -227,15 +227,11 @@ class Joining:
         for number, joiner in enumerate(joiners, start=1):
             result = consequence(joiner, flight, finished)
             if result is Share.ANSWER:
-                await self._share(joiner, finished)
+                await self._ends.share(joiner, finished)
             elif result is Share.RUN_AGAIN:
                 again.append(joiner)
             else:
-                now_ms = self._clock.now_ms()
-                emits = refused(
-                    joiner.request, result, flight.leader_id, hops=joiner.hops, now_ms=now_ms
-                )
-                await self._end(joiner, emits, Outcome.FAILED)
+                await self._ends.refuse(joiner, result, flight.leader_id)
             if number % _BREATH == 0:
                 await asyncio.sleep(0)
         was_failure = finished.outcome == Outcome.FAILED
@@ -251,24 +247,13 @@ class Joining:
             if found is None:
                 self._lead(request, bypasses=bypasses, now_ms=now_ms, reruns=reruns)
                 evidence = (BYPASS if bypasses else MISS).evidence
-                await self._end(
-                    joiner, (passed_on(request, evidence, hops=joiner.hops),), "run_again"
-                )
+                emit = passed_on(request, evidence, hops=joiner.hops)
+                await self._ends.write(joiner, (emit,), "run_again")
             elif found[1] is not None:
-                await self._share(joiner, found[1])
+                await self._ends.share(joiner, found[1])
             else:
                 self._join(found[0], joiner)
                 await self.announce(joiner)
-
-    async def _share(self, joiner: Waiting, finished: InferenceFinished) -> None:
-        emits = shared(
-            joiner.request,
-            finished,
-            follows=joiner.follows,
-            hops=joiner.hops,
-            now_ms=self._clock.now_ms(),
-        )
-        await self._end(joiner, emits, Outcome.COMPLETED)
 
     async def _take_out(
         self, joiner: Waiting, how: Callable[..., Iterable[Emit]], outcome: Outcome
@@ -285,14 +270,7 @@ class Joining:
         ]
         if self._needs.is_left_alone(flight):
             self._flights.forget(flight)
-        await self._end(joiner, emits, outcome)
-
-    async def _end(self, joiner: Waiting, emits: Iterable[Emit], ended: str) -> None:
-        self._metrics.note(ended)
-        with buried_if_it_fails(joiner.record):
-            for emit in emits:
-                await joiner.record.emit(emit)
-            joiner.record.finish()
+        await self._ends.write(joiner, emits, outcome)
 
     # -- flights ---------------------------------------------------------------------------------
 
