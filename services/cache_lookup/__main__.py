@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from uuid import uuid4
 
 from services.cache_lookup.joining import Joining
 from services.cache_lookup.pacing import Pacing
@@ -36,6 +37,7 @@ from services.shared.ports.response_cache import ResponseCache
 from services.shared.ports.semantic_index import SemanticIndex
 from services.shared.stream.background import BackgroundTasks
 from services.shared.stream.backlog import KafkaBacklog
+from services.shared.stream.control_log import follow_control
 from services.shared.stream.entry_log import EntryFollower
 from services.shared.stream.judgement_log import follow_judgements
 from services.shared.stream.loop import Process
@@ -110,8 +112,18 @@ async def looking_up(  # noqa: PLR0913  # named, one a collaborator
         saw: Told the priority of every request.
         compared_by: What questions are compared by; None = no alias has a semantic tier.
     """
-    joining = Joining(clock=tools.clock, registry=tools.registry)
+    joining = Joining(
+        clock=tools.clock, registry=tools.registry, holder=tools.slot or f"{SERVICE}-{uuid4().hex}"
+    )
     tasks = BackgroundTasks(on_failure=tools.outbox.give_up)
+    tasks.start(
+        follow_control(
+            tools.log,
+            partitions=tools.outbox.partition_count(Topic.CONTROL),
+            now_ms=tools.clock.now_ms(),
+            hear=joining.hear,
+        )
+    )
     seeking = reasks = None
     if compared_by is not None:
         encoder, index = compared_by

@@ -6,6 +6,7 @@ from typing import TypeVar
 from services.cache_lookup.flights import Flight, Joiner
 from services.shared.domain.errors import ERRORS, FaultDomain, PublicError
 from services.shared.domain.events import InferenceFinished, Outcome
+from services.shared.domain.terminal import has_answer
 
 W = TypeVar("W")
 
@@ -42,7 +43,7 @@ def consequence(
         finished: The leader's terminal record.
     """
     is_late = joiner.request.accepted_at > finished.finished_at
-    if finished.outcome == Outcome.COMPLETED:
+    if has_answer(finished):
         is_over = is_late and not flight.is_kept and not joiner.follows
         return Share.RUN_AGAIN if is_over else Share.ANSWER
     error = _error_of(finished)

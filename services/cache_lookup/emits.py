@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from services.shared.domain.cancellations import CANCELLED
 from services.shared.domain.emit import Emit
 from services.shared.domain.errors import PublicError
 from services.shared.domain.events import (
@@ -12,10 +13,12 @@ from services.shared.domain.events import (
     CacheMissed,
     CacheOutcome,
     ChunkKind,
+    ControlRequested,
     Hop,
     InferenceFinished,
     InferenceRequested,
     Operation,
+    Outcome,
     ResultChunk,
     UsageKind,
 )
@@ -67,10 +70,16 @@ def hit(
     yield _completion(request, entry, whole, Journey(hops=hops, cache=evidence), now_ms=now_ms)
 
 
-def joined_chunk(request: InferenceRequested, leader_id: str) -> Emit:
-    """Tells the waiting gateway whose tokens to follow.
+def joined_chunk(request: InferenceRequested, leader_id: str, *, follows: bool) -> Emit:
+    """Says that a request has joined another, and tells its gateway whose tokens to follow.
 
     Its run is the leader's id, so that it is the first of its stream however often a request joins.
+
+    Args:
+        request: The joiner.
+        leader_id: Whom it has joined.
+        follows: Its client sees the leader's tokens as they come; else the chunk names nobody, and
+            only says that the request is under way, and whose it is.
     """
     chunk = ResultChunk(
         request_id=request.request_id,
@@ -78,7 +87,7 @@ def joined_chunk(request: InferenceRequested, leader_id: str) -> Emit:
         attempt=0,
         seq=0,
         kind=ChunkKind.JOINED.value,
-        payload=leader_id.encode(),
+        payload=leader_id.encode() if follows else b"",
         headers=cache_headers(evidence_of_join(leader_id)),
     )
     return chunk_emit(request, chunk)
@@ -136,6 +145,42 @@ def expired(
     )
     journey = Journey(hops=hops, cache=evidence_of_join(leader_id))
     yield from emits_for_expiry(request, now_ms=now_ms, journey=journey)
+
+
+def cancelled(
+    request: InferenceRequested, leader_id: str, *, hops: Hops, now_ms: float
+) -> Iterable[Emit]:
+    """A joiner was given up by its own caller."""
+    yield _row(request, UsageKind.JOIN, source=leader_id, error_code=CANCELLED.code, at_ms=now_ms)
+    yield from emits_for_failure(
+        request,
+        CANCELLED,
+        now_ms=now_ms,
+        journey=Journey(hops=hops, cache=evidence_of_join(leader_id)),
+        outcome=Outcome.CANCELLED,
+    )
+
+
+def need_of_call(
+    action: str, leader_id: str, request: InferenceRequested, *, holder: str, now_ms: float
+) -> Emit:
+    """Tells whoever serves a leader that its call is needed, or no longer.
+
+    Args:
+        action: ``hold`` or ``release``.
+        leader_id: The leader.
+        request: One that joins it, or has left it.
+        holder: The process where joiners wait.
+        now_ms: Unix ms.
+    """
+    control = ControlRequested(
+        action=action,
+        request_id=leader_id,
+        tenant=request.tenant,
+        at=int(now_ms),
+        holder=holder,
+    )
+    return Emit(topic=Topic.CONTROL, key=leader_id, event=control)
 
 
 def evidence_of_join(leader_id: str) -> CacheEvidence:

@@ -10,7 +10,6 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from services.cache_lookup.decide import is_expired
 from services.shared.domain.events import Hop, InferenceRequested, Operation
 from services.shared.domain.ids import NO_REPLY
 
@@ -69,6 +68,7 @@ class Flight(msgspec.Struct, Generic[W], eq=False):
         reruns: How often its joiners were run again after a fault of ours.
         joiners: Who waits, by request id, in the order in which they came.
         landed: Its terminal record, encoded; empty while it is on its way.
+        is_held: Whoever serves the leader was told that its call is needed here.
     """
 
     key: Key
@@ -83,6 +83,12 @@ class Flight(msgspec.Struct, Generic[W], eq=False):
     reruns: int = 0
     joiners: dict[str, Joiner[W]] = {}
     landed: bytes = b""
+    is_held: bool = False
+
+    @property
+    def tenant(self) -> str:
+        """Whose requests they are."""
+        return self.key[0]
 
 
 class Flights(Generic[W]):
@@ -219,10 +225,9 @@ class Flights(Generic[W]):
         """Flights of which nothing more is expected."""
         return [flight for flight in self.leaders.values() if flight.forget_ms <= now_ms]
 
-    def expired(self, now_ms: float) -> list[Joiner[W]]:
-        """Joiners whose deadline has passed."""
-        joiners = [flight.joiners[request_id] for request_id, flight in self.joined.items()]
-        return [joiner for joiner in joiners if is_expired(joiner.request, now_ms=now_ms)]
+    def waiting(self) -> list[Joiner[W]]:
+        """All joiners."""
+        return [flight.joiners[request_id] for request_id, flight in self.joined.items()]
 
     @property
     def _is_full(self) -> bool:

@@ -3,33 +3,37 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 
 from prometheus_client import CollectorRegistry
 
-from services.cache_lookup.burying import buried_if_it_fails
 from services.cache_lookup.consequences import Share, consequence
 from services.cache_lookup.decide import BYPASS, MISS, is_expired
 from services.cache_lookup.emits import (
     Hops,
+    cancelled,
     expired,
     joined_chunk,
     passed_on,
-    refused,
     shared,
 )
+from services.cache_lookup.ends import Ends
 from services.cache_lookup.flights import Flight, Flights, Joiner, in_order
 from services.cache_lookup.metrics import JoinMetrics
+from services.cache_lookup.needs import Needs
 from services.shared.codec.records import decode_record
 from services.shared.domain.emit import Emit
 from services.shared.domain.errors import PoisonRecord
 from services.shared.domain.events import (
     CacheMissed,
     CacheOutcome,
+    ControlRequested,
     InferenceFinished,
     InferenceRequested,
     Outcome,
 )
+from services.shared.domain.ids import NO_REPLY
+from services.shared.domain.terminal import has_answer
 from services.shared.ports.clock import Clock
 from services.shared.ports.work import OpenRecord
 
@@ -55,15 +59,26 @@ class Joining:
         *,
         clock: Clock,
         registry: CollectorRegistry,
+        holder: str = "",
         flights: Flights[Requested] | None = None,
     ) -> None:
-        """Know of no flights, or of those that are given."""
+        """Know of no flights, or of those that are given.
+
+        Args:
+            clock: The time.
+            registry: Where metrics go.
+            holder: Name of the process, the same after a restart; calls are held in its name.
+            flights: The flights.
+        """
         self.is_anybody_waiting = asyncio.Event()
         self._clock = clock
         self._began_ms = clock.now_ms()
+        self._needs = Needs(clock=clock, holder=holder)
+        self._is_news = asyncio.Event()
         self._is_informed = asyncio.Event()
         self._flights: Flights[Requested] = Flights() if flights is None else flights
         self._metrics = JoinMetrics(registry, waiting=self._waiting_count)
+        self._ends = Ends(clock=clock, metrics=self._metrics)
 
     # -- requests --------------------------------------------------------------------------------
 
@@ -108,9 +123,12 @@ class Joining:
         now_ms = self._clock.now_ms()
         found = self._find(request, bypasses=bypasses, is_retry=is_retry, now_ms=now_ms)
         if found is None:
-            self._flights.lead(request, bypasses=bypasses, now_ms=now_ms)
+            self._lead(request, bypasses=bypasses, now_ms=now_ms)
             return None
         flight, answer = found
+        if self._needs.is_given_up(request):
+            self._metrics.note(Outcome.CANCELLED)
+            return cancelled(request, flight.leader_id, hops=hops, now_ms=now_ms)
         if answer is not None:
             self._metrics.note(Outcome.COMPLETED)
             return shared(request, answer, follows=False, hops=hops, now_ms=now_ms)
@@ -119,11 +137,28 @@ class Joining:
         return joiner
 
     async def announce(self, joiner: Waiting) -> None:
-        """Tell the joiner's client whose tokens to follow, where there are some to follow."""
+        """Say that a request has joined another: to its client, and to whoever serves that one."""
         request = joiner.request
         flight = self._flights.joined.get(request.request_id)
-        if flight is not None and joiner.follows:
-            await joiner.record.emit(joined_chunk(request, flight.leader_id))
+        if flight is None:
+            return
+        emits = self._needs.held(flight, joiner)
+        if request.reply_partition != NO_REPLY:
+            emits.append(joined_chunk(request, flight.leader_id, follows=joiner.follows))
+        for emit in emits:
+            await joiner.record.emit(emit)
+
+    # -- what is wanted of requests --------------------------------------------------------------
+
+    def hear(self, control: ControlRequested) -> None:
+        """Take what somebody wants of a request: joiners end soon, nobody joins a lost leader."""
+        self._needs.hear(control)
+        flight = self._flights.leaders.get(control.request_id.encode())
+        if flight is None:
+            if control.request_id in self._flights.joined:
+                self._is_news.set()
+        elif self._is_lost(flight):
+            self._flights.forget(flight)
 
     # -- what becomes of leaders -----------------------------------------------------------------
 
@@ -157,23 +192,26 @@ class Joining:
         for miss in missed:
             if not is_expired(miss.request, now_ms=now_ms):
                 bypasses = miss.cache.outcome == CacheOutcome.BYPASS
-                self._flights.lead(miss.request, bypasses=bypasses, now_ms=now_ms)
+                self._lead(miss.request, bypasses=bypasses, now_ms=now_ms)
         self._is_informed.set()
 
     async def tend(self) -> None:
         """Keep deadlines and forget what is over, until cancelled."""
         while True:
-            await asyncio.sleep(_TEND_EVERY_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_TEND_EVERY_S):
+                    await self._is_news.wait()
+            self._is_news.clear()
             await self.tidy()
 
     async def tidy(self) -> None:
-        """End joiners whose deadline has passed; give up flights whose end never came."""
+        """End joiners that are given up or too late; give up flights whose end never came."""
         now_ms = self._clock.now_ms()
-        for joiner in self._flights.expired(now_ms):
-            flight = self._flights.joined.get(joiner.request.request_id)
-            if flight is not None:  # else its leader has ended while others were told
-                self._flights.leave(joiner.request.request_id)
-                await self._expire(joiner, flight.leader_id)
+        for joiner in self._flights.waiting():
+            if self._needs.is_given_up(joiner.request):
+                await self._take_out(joiner, cancelled, Outcome.CANCELLED)
+            elif is_expired(joiner.request, now_ms=now_ms):
+                await self._take_out(joiner, expired, Outcome.EXPIRED)
         for flight in self._flights.overdue(now_ms):
             if joiners := self._flights.forget(flight):
                 _LOG.warning("a request never ended; those that wait for it go on without it")
@@ -189,15 +227,11 @@ class Joining:
         for number, joiner in enumerate(joiners, start=1):
             result = consequence(joiner, flight, finished)
             if result is Share.ANSWER:
-                await self._share(joiner, finished)
+                await self._ends.share(joiner, finished)
             elif result is Share.RUN_AGAIN:
                 again.append(joiner)
             else:
-                now_ms = self._clock.now_ms()
-                emits = refused(
-                    joiner.request, result, flight.leader_id, hops=joiner.hops, now_ms=now_ms
-                )
-                await self._end(joiner, emits, Outcome.FAILED)
+                await self._ends.refuse(joiner, result, flight.leader_id)
             if number % _BREATH == 0:
                 await asyncio.sleep(0)
         was_failure = finished.outcome == Outcome.FAILED
@@ -211,38 +245,32 @@ class Joining:
             now_ms = self._clock.now_ms()
             found = self._find(request, bypasses=bypasses, is_retry=bypasses, now_ms=now_ms)
             if found is None:
-                self._flights.lead(request, bypasses=bypasses, now_ms=now_ms, reruns=reruns)
+                self._lead(request, bypasses=bypasses, now_ms=now_ms, reruns=reruns)
                 evidence = (BYPASS if bypasses else MISS).evidence
-                await self._end(
-                    joiner, (passed_on(request, evidence, hops=joiner.hops),), "run_again"
-                )
+                emit = passed_on(request, evidence, hops=joiner.hops)
+                await self._ends.write(joiner, (emit,), "run_again")
             elif found[1] is not None:
-                await self._share(joiner, found[1])
+                await self._ends.share(joiner, found[1])
             else:
                 self._join(found[0], joiner)
                 await self.announce(joiner)
 
-    async def _share(self, joiner: Waiting, finished: InferenceFinished) -> None:
-        emits = shared(
-            joiner.request,
-            finished,
-            follows=joiner.follows,
-            hops=joiner.hops,
-            now_ms=self._clock.now_ms(),
-        )
-        await self._end(joiner, emits, Outcome.COMPLETED)
-
-    async def _expire(self, joiner: Waiting, leader_id: str) -> None:
-        now_ms = self._clock.now_ms()
-        emits = expired(joiner.request, leader_id, hops=joiner.hops, now_ms=now_ms)
-        await self._end(joiner, emits, Outcome.EXPIRED)
-
-    async def _end(self, joiner: Waiting, emits: Iterable[Emit], ended: str) -> None:
-        self._metrics.note(ended)
-        with buried_if_it_fails(joiner.record):
-            for emit in emits:
-                await joiner.record.emit(emit)
-            joiner.record.finish()
+    async def _take_out(
+        self, joiner: Waiting, how: Callable[..., Iterable[Emit]], outcome: Outcome
+    ) -> None:
+        """End a joiner before its leader; the last one takes the need of that call with it."""
+        request, now_ms = joiner.request, self._clock.now_ms()
+        flight = self._flights.joined.get(request.request_id)
+        if flight is None:  # its leader has ended while others were told
+            return
+        self._flights.leave(request.request_id)
+        emits = [
+            *self._needs.released(flight, joiner),
+            *how(request, flight.leader_id, hops=joiner.hops, now_ms=now_ms),
+        ]
+        if self._needs.is_left_alone(flight):
+            self._flights.forget(flight)
+        await self._ends.write(joiner, emits, outcome)
 
     # -- flights ---------------------------------------------------------------------------------
 
@@ -257,9 +285,21 @@ class Joining:
             if flight is None or not flight.landed:
                 return None if flight is None else (flight, None)
             finished = _decoded(flight.landed)
-            if finished is not None and finished.outcome == Outcome.COMPLETED:
+            if finished is not None and has_answer(finished):
                 return flight, finished
             self._flights.forget(flight)
+
+    def _lead(
+        self, request: InferenceRequested, *, bypasses: bool, now_ms: float, reruns: int = 0
+    ) -> None:
+        """Note a leader that others may join: not one whose call is about to be stopped."""
+        if not self._needs.has_lost_its_call(request.request_id, request.tenant):
+            self._flights.lead(request, bypasses=bypasses, now_ms=now_ms, reruns=reruns)
+
+    def _is_lost(self, flight: Flight[Requested]) -> bool:
+        """Whether nobody may join a leader any more; those that have done so keep its call."""
+        is_open = not flight.joiners and not flight.landed
+        return is_open and self._needs.has_lost_its_call(flight.leader_id, flight.tenant)
 
     def _join(self, flight: Flight[Requested], joiner: Waiting) -> None:
         self._flights.join(flight, joiner)

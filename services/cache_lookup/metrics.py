@@ -28,5 +28,5 @@ class JoinMetrics:
         )
 
     def note(self, ended: str) -> None:
-        """Count a joiner: completed, failed, expired or run_again."""
+        """Count a joiner: completed, failed, cancelled, expired or run_again."""
         self._joined.labels(ended).inc()

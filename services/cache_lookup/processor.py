@@ -41,8 +41,15 @@ READS = (
     Topic.INFERENCE_RESULTS,
     Topic.CACHE_ENTRIES,
     Topic.CACHE_JUDGEMENTS,
+    Topic.CONTROL,
 )
-EMITS = (Topic.CACHE_MISSES, Topic.RESULT_CHUNKS, Topic.INFERENCE_RESULTS, Topic.USAGE_LEDGER)
+EMITS = (
+    Topic.CACHE_MISSES,
+    Topic.RESULT_CHUNKS,
+    Topic.INFERENCE_RESULTS,
+    Topic.USAGE_LEDGER,
+    Topic.CONTROL,
+)
 
 
 class NotAdmitted(msgspec.Struct, frozen=True):

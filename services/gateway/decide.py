@@ -10,6 +10,7 @@ from services.shared.domain.configuration import VirtualKey
 from services.shared.domain.errors import PublicError
 from services.shared.domain.events import ChunkKind, ResultChunk
 from services.shared.domain.keys import is_key, key_hash, parse_key
+from services.shared.domain.terminal import is_leaving
 
 _NO_SUCH_HASH = "0" * 64
 INVALID_KEY = PublicError(
@@ -166,7 +167,7 @@ def accept(view: View, chunk: ResultChunk) -> Verdict:
 
 
 def _accept_of_leader(view: View, chunk: ResultChunk) -> Verdict:
-    if view.has_leader_failed or chunk.kind == ChunkKind.JOINED:
+    if view.has_leader_failed or chunk.kind == ChunkKind.JOINED or is_leaving(chunk):
         return Pass()
     if chunk.kind == ChunkKind.ERROR and view.run is None:
         view.has_leader_failed = True  # whoever joined is told otherwise what follows

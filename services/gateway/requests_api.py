@@ -14,15 +14,6 @@ from services.shared.domain.errors import PublicError, Unavailable
 from services.shared.domain.events import CacheMissed, ControlRequested, InferenceFinished
 from services.shared.domain.ids import origin_from_request_id
 
-_JOINED = PublicError(
-    code="unsupported_value",
-    message=(
-        "The request shares the call of an identical one, or its end is just being written, so it "
-        "cannot be cancelled by itself. It ends when that call does."
-    ),
-    param="id",
-)
-
 
 class RequestsApi:
     """Answers for the requests of the caller's own tenant."""
@@ -51,14 +42,13 @@ class RequestsApi:
             await send_error(send, key, request_id=request.id)
             return
         found = await self._find(request.parameters[0], key.tenant)
-        if isinstance(found, CacheMissed):
-            found = await self._cancelled(found)
-        elif isinstance(found, Facts):
-            found = _JOINED
+        status = 200
+        if isinstance(found, CacheMissed | Facts):
+            status = 202
+            found = await self._cancelled(request.parameters[0], found, key.tenant)
         if isinstance(found, PublicError):
             await send_error(send, found, request_id=request.id)
             return
-        status = 202 if isinstance(found, CacheMissed) else 200
         await _send_state(send, request.parameters[0], found, request_id=request.id, status=status)
 
     async def _find(
@@ -78,11 +68,13 @@ class RequestsApi:
             streams.detach(waiter)
         return UNKNOWN if facts is None or facts.tenant != tenant else facts
 
-    async def _cancelled(self, missed: CacheMissed) -> CacheMissed | PublicError:
+    async def _cancelled(
+        self, request_id: str, running: CacheMissed | Facts, tenant: str
+    ) -> CacheMissed | Facts | PublicError:
         control = ControlRequested(
             action=CANCEL,
-            request_id=missed.request.request_id,
-            tenant=missed.request.tenant,
+            request_id=request_id,
+            tenant=tenant,
             at=int(self._desk.clock.now_ms()),
             reason=ASKED,
         )
@@ -90,7 +82,7 @@ class RequestsApi:
             await self._desk.controls.publish(control)
         except Unavailable:
             return AWAY
-        return missed
+        return running
 
 
 async def _send_state(

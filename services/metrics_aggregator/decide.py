@@ -38,6 +38,7 @@ _CACHE_COUNTERS: Final = {
     CacheOutcome.SEMANTIC_HIT.value: "semantic_hits",
     CacheOutcome.MISS.value: "cache_misses",
     CacheOutcome.BYPASS.value: "cache_bypasses",
+    CacheOutcome.JOINED.value: "joined",
 }
 
 

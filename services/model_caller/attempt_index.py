@@ -164,9 +164,18 @@ class AttemptIndex:
                 known, is_finished=True, left=(*known.left, left) if left else known.left
             )
 
-    def drop(self, request_id: str) -> None:
-        """No call is made for the request now, and none was made before."""
-        self._open.pop(request_id, None)
+    def put_off(self, request_id: str, *, attempts: int) -> None:
+        """No call is made for the request now; it stands where its last call left it.
+
+        Args:
+            request_id: The request.
+            attempts: Number of calls that were made for it; all are over.
+        """
+        known = self._open.pop(request_id, None)
+        if known is not None and attempts:
+            self._open[request_id] = msgspec.structs.replace(
+                known, attempt=attempts, is_finished=True
+            )
 
     def end(self, request_id: str, *, offset: int) -> None:
         """The request is ended; its ``finished`` was written at this offset."""

@@ -27,14 +27,13 @@ from services.model_caller.sse import EventTooLarge, SseDecoder
 from services.model_caller.stopping import Stop, Stopped
 from services.model_caller.usage import tokens_of
 from services.model_caller.wire import PATHS, upstream_body
+from services.shared.domain.cancellations import CANCELLED
 from services.shared.domain.configuration import Timeouts
-from services.shared.domain.errors import PublicError
 from services.shared.domain.events import InferenceRequested, Operation
 from services.shared.domain.money import Usage
 from services.shared.domain.terminal import Answer
 from services.shared.ports.model_provider import ModelProvider, UpstreamAnswer, UpstreamFailed
 
-CANCELLED = PublicError(code="request_cancelled", message="The request was cancelled.")
 OUR_OWN_ENDS = frozenset({"deadline_exceeded", CANCELLED.code})
 """Codes of ends that are not the provider's doing."""
 

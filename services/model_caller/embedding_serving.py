@@ -6,13 +6,13 @@ from typing import Any
 import msgspec
 
 from services.model_caller.answers import Malformed
-from services.model_caller.calls import CANCELLED
 from services.model_caller.embedded_inputs import KnownInputs
 from services.model_caller.embeddings import answer_of_known
 from services.model_caller.ending import Ending, end_requests, end_uncalled, journey_of_member
 from services.model_caller.serving import Serving
 from services.model_caller.together import acknowledged, run_all
 from services.model_caller.tools import Tools
+from services.shared.domain.cancellations import CANCELLED
 from services.shared.domain.emit import Emit
 from services.shared.domain.events import (
     AttemptOutcome,

@@ -5,10 +5,10 @@ from collections.abc import Awaitable, Sequence
 import msgspec
 
 from services.model_caller import records
-from services.model_caller.calls import CANCELLED
 from services.model_caller.together import acknowledged
 from services.model_caller.tools import Tools
 from services.shared.codec.records import encode_record
+from services.shared.domain.cancellations import CANCELLED
 from services.shared.domain.errors import PublicError
 from services.shared.domain.events import (
     AttemptOutcome,

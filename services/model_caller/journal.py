@@ -162,9 +162,14 @@ class Journal:
         if is_first:
             self._starting[work.topic, work.partition] -= 1
 
-    def put_off(self, request: InferenceRequested) -> None:
-        """No call is made for a request now: it comes again by another record."""
-        self.index.drop(request.request_id)
+    def put_off(self, request: InferenceRequested, *, attempts: int) -> None:
+        """No further call is made for a request now: it comes again by another record.
+
+        Args:
+            request: The request.
+            attempts: Number of calls made for it.
+        """
+        self.index.put_off(request.request_id, attempts=attempts)
 
     def remember(self, request: InferenceRequested, *, attempts: int) -> None:
         """A request is about to be ended without another call than those made before."""
@@ -238,6 +243,15 @@ class Journal:
             await asyncio.shield(self._round)
         finally:
             self._parked[partition] -= 1
+
+    async def catch_up(self, partition: int) -> bool:
+        """Learn what others have said of a partition by now; returns True.
+
+        Raises:
+            Unavailable: The log does not answer. Retriable.
+        """
+        await self._catch_up(frozenset({partition}))
+        return True
 
     async def at_rest(self) -> None:
         """Return once this process serves nothing."""

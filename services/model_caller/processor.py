@@ -6,7 +6,6 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from services.model_caller.calls import CANCELLED
 from services.model_caller.embedding_serving import EmbeddingServing
 from services.model_caller.ending import end_uncalled, journey_of_member
 from services.model_caller.packing import first_fit
@@ -16,6 +15,8 @@ from services.model_caller.serving import Serving
 from services.model_caller.shared_inputs import load_of, shape_of
 from services.model_caller.together import acknowledged, run_all
 from services.model_caller.tools import Tools
+from services.shared.codec.headers import ATTEMPT, attempts_from
+from services.shared.domain.cancellations import CANCELLED
 from services.shared.domain.errors import MustStop, PoisonRecord
 from services.shared.domain.events import RequestBatch, RequestRouted, Target
 from services.shared.domain.terminal import emits_for_expiry
@@ -86,10 +87,11 @@ class ModelCallerProcessor:
     ) -> Iterator[_Run]:
         """What is to be done for members that may share a call."""
         now_ms = self._tools.clock.now_ms()
+        was_called = attempts_from(work.headers.get(ATTEMPT)) > 0
         fresh = []
         for member in members:
             request = member.request
-            if self._tools.journal.find(request.request_id) is not None:
+            if was_called or self._tools.journal.find(request.request_id) is not None:
                 yield Resuming(self._tools, work, member, self._look_ups).run
             elif 0 < request.deadline_at <= now_ms:
                 yield partial(self._expire, work, member)

@@ -11,6 +11,9 @@ a call is over, nothing       dead                           ``Serve`` it, the n
 ended it
 a call started                dead                           ``Settle`` it by policy
 ============================  =============================  ===============================
+
+A record that was put off says how many calls had been made for its request by then. Where the log
+knows of no further one, nobody is at it, and it is served.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +25,7 @@ from services.shared.domain.configuration import Model, OnUnknown
 from services.shared.domain.errors import ERRORS, PublicError
 from services.shared.domain.events import ChunkKind, ResultChunk, Target
 from services.shared.domain.name_patterns import NamePatterns
+from services.shared.domain.terminal import is_leaving
 
 VANISHED = PublicError(
     code="stream_interrupted",
@@ -88,14 +92,23 @@ def slot_of(owner: str) -> str:
 
 
 def on_delivery(
-    known: OpenAttempt | Ended | None, *, owner_is_gone: bool
+    known: OpenAttempt | Ended | None, *, owner_is_gone: bool, put_off_after: int = 0
 ) -> Serve | Replay | Park | Settle:
-    """Decide what to do with a request; see the table above."""
+    """Decide what to do with a request; see the table above.
+
+    Args:
+        known: What the attempt log knows.
+        owner_is_gone: Whether nobody is at it who made its last call.
+        put_off_after: Number of calls made for it when its record was put off; 0 = it was not, or
+            before any call.
+    """
     match known:
         case None:
-            return Serve(0)
+            return Serve(put_off_after)
         case Ended(offset=offset):
             return Replay(offset)
+        case OpenAttempt(attempt=attempt) if attempt <= put_off_after:
+            return Serve(put_off_after)
         case OpenAttempt() if not owner_is_gone:
             return Park()
         case OpenAttempt(is_finished=True, attempt=attempt):
@@ -181,7 +194,7 @@ def stream_of(chunks: Sequence[ResultChunk]) -> tuple[ResultChunk, ...]:
                     continue
                 if chunk.seq > len(stream):
                     break
-            case ChunkKind.ERROR:
+            case ChunkKind.ERROR if not is_leaving(chunk):  # others go on reading after that
                 pass
             case _:
                 continue

@@ -9,7 +9,6 @@ import msgspec
 
 from services.model_caller.answers import Malformed, ProviderError
 from services.model_caller.attempt_index import OpenAttempt
-from services.model_caller.calls import CANCELLED
 from services.model_caller.chunk_answers import answer_of_chunks
 from services.model_caller.ending import (
     Ending,
@@ -34,7 +33,9 @@ from services.model_caller.redelivery import (
 from services.model_caller.serving import Serving
 from services.model_caller.together import acknowledged
 from services.model_caller.tools import Tools
+from services.shared.codec.headers import ATTEMPT, attempts_from
 from services.shared.codec.records import decode_record
+from services.shared.domain.cancellations import CANCELLED
 from services.shared.domain.errors import PublicError, Unavailable
 from services.shared.domain.events import (
     AttemptOutcome,
@@ -55,6 +56,7 @@ from services.shared.domain.terminal import (
     emits_for_expiry,
     error_chunk,
     failed,
+    left_to_others,
     terminal_emit,
 )
 from services.shared.ports.attempts import Place
@@ -107,6 +109,8 @@ class Resuming:
         self._request = member.request
         self._look_ups = look_ups
         self._history: list[ModelCall] = []
+        self._put_off_after = attempts_from(work.headers.get(ATTEMPT))
+        self._is_informed = not self._put_off_after
 
     async def run(self) -> None:
         """Bring the request to its end, or see that somebody else has."""
@@ -116,10 +120,15 @@ class Resuming:
     async def _step(self) -> bool:
         """Do what there is to do now; whether that was all."""
         journal, request_id = self._tools.journal, self._request.request_id
+        if not self._is_informed:  # whoever has the partition of its batch may have gone on with it
+            partition = self._work.partition
+            news = await self._patiently(lambda: journal.catch_up(partition))
+            self._is_informed = news is not None
+            return not self._is_informed and await self._expire_if_due()
         known = journal.find(request_id)
         is_gone = isinstance(known, OpenAttempt) and journal.owner_is_gone(request_id, known)
         is_gone = is_gone and journal.is_ours(self._work)  # else whoever has it now decides
-        match on_delivery(known, owner_is_gone=is_gone):
+        match on_delivery(known, owner_is_gone=is_gone, put_off_after=self._put_off_after):
             case Replay(offset=offset):
                 return await self._replay(offset)
             case Park():
@@ -249,6 +258,8 @@ class Resuming:
                 request, error, headers=headers, run=owner, attempt=vanished.attempt, seq=seq
             )
             await acknowledged(await self._work.emit(chunk_emit(request, chunk)))
+        if self._tools.cancels.is_left(request):  # which its caller has been told
+            error = CANCELLED
         terminal = failed(
             request,
             error,
@@ -273,6 +284,8 @@ class Resuming:
             now_ms=self._tools.clock.now_ms(),
             journey=self._journey(call),
         )
+        if self._tools.cancels.is_left(self._request):
+            terminal = left_to_others(terminal)
         return await self._end(call, terminal, AttemptOutcome.ANSWERED)
 
     async def _end(

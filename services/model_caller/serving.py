@@ -6,7 +6,7 @@ from functools import partial
 
 from services.model_caller.call_headers import call_headers
 from services.model_caller.call_record import CallTimes, call_record
-from services.model_caller.calls import CANCELLED, OUR_OWN_ENDS, Call, Reply
+from services.model_caller.calls import OUR_OWN_ENDS, Call, Reply
 from services.model_caller.chunks import ChunkStream
 from services.model_caller.decide import (
     CallFailed,
@@ -26,7 +26,8 @@ from services.model_caller.ending import (
 )
 from services.model_caller.gates import Pass
 from services.model_caller.held import Held, pour
-from services.model_caller.put_off import final_error, next_turn, shut_error
+from services.model_caller.leaving import Leaving
+from services.model_caller.put_off import final_error, may_come_again, next_turn, pause_after
 from services.model_caller.records import escalation
 from services.model_caller.redelivery import targets_to_ask
 from services.model_caller.review import AskAgain, AskNext, HandOn, Refuse, not_stored
@@ -35,6 +36,8 @@ from services.model_caller.together import acknowledged, run_all
 from services.model_caller.tools import Tools
 from services.model_caller.usage import tokens_of
 from services.model_caller.wishes import PATIENCE_MS, Shut, Wish
+from services.shared.domain.cancellations import CANCELLED
+from services.shared.domain.emit import Emit
 from services.shared.domain.errors import PublicError
 from services.shared.domain.events import (
     AttemptOutcome,
@@ -46,11 +49,15 @@ from services.shared.domain.events import (
     Target,
 )
 from services.shared.domain.evidence import cache_headers, route_headers
+from services.shared.domain.ids import NO_REPLY
 from services.shared.domain.terminal import (
     Answer,
     Journey,
+    chunk_emit,
     completed,
     failed,
+    leaving_chunk,
+    left_to_others,
 )
 from services.shared.ports.work import OpenRecord
 
@@ -99,6 +106,7 @@ class Serving:
         self._review = tools.review_of(members)
         self._stop = Stop()
         self._cancelled: set[int] = set()
+        self._leaving = Leaving(self._tell_left)
         self._is_doubtful = False
         self._is_starting = False
 
@@ -116,8 +124,10 @@ class Serving:
         journal.take(self._work, self._requests)
         try:
             for i, request in enumerate(self._requests):
-                cancels.serve(request, partial(self._cancel, i))
+                leave = partial(self._leaving.leave, i)
+                cancels.serve(request, partial(self._cancel, i), leave)
             await self._until_end()
+            await self._leaving.told()
         finally:
             for request in self._requests:
                 cancels.served(request)
@@ -129,6 +139,21 @@ class Serving:
         self._cancelled.add(i)
         if len(self._cancelled) == len(self._members):
             self._stop.ask()
+
+    async def _tell_left(self, i: int) -> None:
+        """A member is over for its caller; its call goes on for those that joined it."""
+        member = self._members[i]
+        if member.request.reply_partition != NO_REPLY:
+            chunk = leaving_chunk(
+                member.request,
+                headers={**cache_headers(member.cache), **route_headers(member.route)},
+                attempt=self._attempts[i],
+            )
+            await acknowledged(await self._work.emit(chunk_emit(member.request, chunk)))
+
+    def _is_over(self, i: int) -> bool:
+        """Whether a member is cancelled for its caller, whatever becomes of its call."""
+        return i in self._cancelled or i in self._leaving
 
     async def _until_end(self) -> None:
         targets = self._targets_to_ask()
@@ -178,7 +203,7 @@ class Serving:
             jitter=self._tools.jitter(),
         )
         if isinstance(step, GiveUp):
-            await self._fail(targets[0], step.error, has_output=failed.has_output)
+            await self._give_up(targets[0], step, failed)
             return False
         self._tools.budget.extra_call()  # before anything is awaited: others decide meanwhile
         await self._close_calls(targets[0])
@@ -186,6 +211,17 @@ class Serving:
             return await self._pause(step)
         targets.pop(0)
         return True
+
+    async def _give_up(self, target: Target, step: GiveUp, failed: CallFailed) -> None:
+        """End the requests, or put off those that may wait as long as the provider asks."""
+        pause_ms = pause_after(failed)
+        turns = self._turns(pause_ms=pause_ms) if pause_ms else []
+        has_kept = self._review is not None and self._review.kept is not None
+        if has_kept or not any(turns):
+            await self._fail(target, step.error, has_output=failed.has_output)
+            return
+        await self._close_calls(target)
+        await self._put_off(turns, step.error)
 
     def _targets_to_ask(self) -> list[Target]:
         known = self._tools.journal.find(self._request.request_id)
@@ -255,31 +291,40 @@ class Serving:
 
     async def _end_shut(self, shut: Shut, last: CallFailed | None) -> None:
         """No target lets a call in: tell how the last one failed, or put the requests off."""
-        error = final_error(
-            shut, last, has_calls=self._attempts[0] > 0, remaining_ms=self._remaining_ms()
-        )
-        if error is not None:
-            if (kept := self._kept(error)) is not None:
-                await self._hand_on(kept, outcome=AttemptOutcome.FAILED)
-            else:
-                await self._end_uncalled(error)
+        error = final_error(shut, last, remaining_ms=self._remaining_ms())
+        if (kept := self._kept(error)) is not None:
+            await self._hand_on(kept, outcome=AttemptOutcome.FAILED)
             return
+        await self._put_off(self._turns() if may_come_again(last) else [], error)
+
+    def _turns(self, *, pause_ms: int = 0) -> list[Emit | None]:
+        """The records by which the requests come again; None for who has no time to wait."""
         now_ms = self._tools.clock.now_ms()
+        return [
+            next_turn(
+                member,
+                headers=self._work.headers,
+                now_ms=now_ms,
+                attempts=attempts,
+                pause_ms=pause_ms,
+            )
+            for member, attempts in zip(self._members, self._attempts, strict=True)
+        ]
+
+    async def _put_off(self, turns: Sequence[Emit | None], error: PublicError) -> None:
+        """Let requests come again that have a turn; end the others."""
         for i, member in enumerate(self._members):
-            if i in self._cancelled:
-                await self._end_one_uncalled(i, CANCELLED)
-                continue
-            emit = next_turn(member, headers=self._work.headers, now_ms=now_ms)
-            if emit is None:
-                await self._end_one_uncalled(i, shut_error(shut))
+            emit = turns[i] if turns else None
+            if emit is None or self._is_over(i):
+                await self._end_one_uncalled(i, CANCELLED if self._is_over(i) else error)
             else:
                 await acknowledged(await self._work.emit(emit))
-                self._tools.journal.put_off(member.request)
+                self._tools.journal.put_off(member.request, attempts=self._attempts[i])
 
     async def _end_uncalled(self, error: PublicError) -> None:
         """End the requests without another call."""
         for i in range(len(self._members)):
-            await self._end_one_uncalled(i, CANCELLED if i in self._cancelled else error)
+            await self._end_one_uncalled(i, CANCELLED if self._is_over(i) else error)
 
     async def _end_one_uncalled(self, i: int, error: PublicError) -> None:
         member, calls = self._members[i], self._calls[i]
@@ -412,16 +457,20 @@ class Serving:
         *,
         outcome: AttemptOutcome = AttemptOutcome.ANSWERED,
     ) -> None:
+        left = await self._leaving.told()
         gone = self._cancelled if len(self._members) > 1 else set()
         streams: list[ChunkStream | Held] = []
         for i, (member, answer) in enumerate(zip(self._members, answers, strict=True)):
             stream = self._chunks
             if stream is None:
                 stream = self._chunk_stream(member, target, self._attempts[i])
-                await (stream.fail(CANCELLED) if i in gone else stream.end(answer.response))
+                if i not in left:  # who has left was told so
+                    await (stream.fail(CANCELLED) if i in gone else stream.end(answer.response))
             streams.append(stream)
         terminals = [
-            self._failed(i, CANCELLED) if i in gone else self._completed(i, answer)
+            self._failed(i, CANCELLED)
+            if i in gone
+            else self._completed(i, answer, is_left=i in left)
             for i, answer in enumerate(answers)
         ]
         await self._end(target, streams, terminals, outcome=outcome)
@@ -434,11 +483,11 @@ class Serving:
         streams: list[ChunkStream | Held] = []
         terminals = []
         for i, member in enumerate(self._members):
-            own = CANCELLED if i in self._cancelled else error
+            own = CANCELLED if self._is_over(i) else error
             stream = self._chunks
             if stream is None or not has_output:
                 stream = self._chunk_stream(member, target, self._attempts[i])
-            await stream.fail(own)
+            await stream.fail(error if i in self._leaving else own)  # who follows it still reads
             streams.append(stream)
             terminals.append(self._failed(i, own))
         await self._end(target, streams, terminals, outcome=AttemptOutcome.FAILED)
@@ -473,9 +522,11 @@ class Serving:
         ]
         await end_requests(self._tools, self._work, endings, terminals)
 
-    def _completed(self, i: int, answer: Answer) -> InferenceFinished:
+    def _completed(self, i: int, answer: Answer, *, is_left: bool) -> InferenceFinished:
         now_ms = self._tools.clock.now_ms()
         terminal = completed(self._requests[i], answer, now_ms=now_ms, journey=self._journey(i))
+        if is_left:
+            terminal = left_to_others(terminal)
         return not_stored(terminal) if self._is_doubtful else terminal
 
     def _failed(self, i: int, error: PublicError) -> InferenceFinished:

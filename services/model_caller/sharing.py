@@ -11,7 +11,7 @@ from functools import partial
 
 import msgspec
 
-from services.model_caller.calls import CANCELLED, Call, Reply, Service, Sink, ask
+from services.model_caller.calls import Call, Reply, Service, Sink, ask
 from services.model_caller.completions import count_of_prompts
 from services.model_caller.decide import OVERLOADED, CallFailed, failure, is_of_one_member
 from services.model_caller.embedded_inputs import EmbeddedInputs
@@ -21,6 +21,7 @@ from services.model_caller.packing import Load, first_call
 from services.model_caller.shared_inputs import shape_of
 from services.model_caller.sharing_metrics import SharingMetrics
 from services.model_caller.stopping import Stop, Stopped
+from services.shared.domain.cancellations import CANCELLED
 from services.shared.domain.events import Operation
 from services.shared.domain.money import Usage
 

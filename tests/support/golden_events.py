@@ -519,6 +519,10 @@ GOLDEN: dict[str, Event] = {
         hops=(HopTimes(service="router", waited=SKETCH, worked=SKETCH),),
     ),
     "usage_window.v1.empty": UsageWindow(window_start=T0, window_s=86_400),
+    "usage_window.v2.shared-calls": UsageWindow(
+        window_start=T0, window_s=60, tenant="acme", requests=5, completed=5, joined=4
+    ),
+    "usage_window.v2.empty": UsageWindow(window_start=T0, window_s=86_400),
     "model_call_attempt.v1.started": ModelCallAttempt(
         kind="started",
         owner="model-caller-0.5f5f5f5f5f5f",
@@ -638,5 +642,11 @@ GOLDEN: dict[str, Event] = {
     ),
     "control_requested.v1.client-gone": ControlRequested(
         action="cancel", request_id=OTHER_ID, tenant="other", at=T0 + 901
+    ),
+    "control_requested.v2.asked": ControlRequested(
+        action="cancel", request_id=ID, tenant="acme", at=T0 + 900, reason="asked"
+    ),
+    "control_requested.v2.held": ControlRequested(
+        action="hold", request_id=OTHER_ID, tenant="other", at=T0 + 901, holder="cache-lookup-0"
     ),
 }

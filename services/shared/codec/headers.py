@@ -26,6 +26,8 @@ STREAM = "millrace-stream"
 """There where the answer is a stream."""
 
 ATTEMPT = "millrace-attempt"
+"""Number of calls that were made for a request that was put off; none = no call."""
+
 CRC32C = "millrace-crc32c"
 SIGNATURE = "millrace-signature"
 RETRY = "millrace-retry"
@@ -61,7 +63,10 @@ def headers_of_request(request: InferenceRequested) -> Headers:
 
 def headers_of_delay(delay: Delay) -> Headers:
     """Headers that put a record off."""
-    return [(DUE, b"%d" % delay.due_ms), (RETRY_TURNS, delay.turns.to_bytes(4, "big"))]
+    headers = [(DUE, b"%d" % delay.due_ms), (RETRY_TURNS, delay.turns.to_bytes(4, "big"))]
+    if delay.attempts:
+        headers.append((ATTEMPT, b"%d" % delay.attempts))
+    return headers
 
 
 def due_from(value: bytes | None) -> int:
@@ -72,6 +77,11 @@ def due_from(value: bytes | None) -> int:
 def turns_from(value: bytes | None) -> int:
     """How often a record was put off; 0 where the header says nothing."""
     return int.from_bytes(value, "big") if value is not None and len(value) == 4 else 0
+
+
+def attempts_from(value: bytes | None) -> int:
+    """How many calls were made for a record that was put off; 0 where the header says nothing."""
+    return int(value) if value is not None and value.isdigit() and len(value) < 10 else 0
 
 
 def checksum(value: bytes) -> bytes:

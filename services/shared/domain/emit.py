@@ -12,10 +12,12 @@ class Delay(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         due_ms: When it may be taken into work, unix ms.
         turns: How often it has been put off.
+        attempts: Number of calls that were made for it; whoever made the last is done with it.
     """
 
     due_ms: int
     turns: int
+    attempts: int = 0
 
 
 class Emit(msgspec.Struct, frozen=True, kw_only=True):

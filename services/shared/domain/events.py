@@ -743,11 +743,12 @@ class ControlRequested(Event, frozen=True, kw_only=True):
     """Somebody wants something of a running request.
 
     Attributes:
-        action: ``cancel``.
+        action: ``cancel``; ``hold`` = its call is needed by others, ``release`` = no longer.
         request_id: The request.
         tenant: Whose it is; a request of another tenant is let be.
         at: When it was asked for, unix ms.
-        reason: Why: ``asked`` or ``client_gone``.
+        reason: Why it is cancelled: ``asked`` or ``client_gone``.
+        holder: Process where requests wait for its answer, in ``hold`` and ``release``; else empty.
     """
 
     action: str
@@ -755,6 +756,7 @@ class ControlRequested(Event, frozen=True, kw_only=True):
     tenant: str
     at: int
     reason: str = ""
+    holder: str = ""
 
 
 class Sketch(Event, frozen=True, kw_only=True):
@@ -839,6 +841,7 @@ class UsageWindow(Event, frozen=True, kw_only=True):
         semantic_hits: Number of those answered by the semantic cache.
         cache_misses: Number of those that the cache had no answer for.
         cache_bypasses: Number of those that did not ask the cache.
+        joined: Number of those that shared the call of an identical one.
         model_calls: Number of calls to providers.
         failed_calls: Number of those calls that failed.
         late: Number of requests counted in a later window: theirs was closed, or is not credible.
@@ -877,6 +880,7 @@ class UsageWindow(Event, frozen=True, kw_only=True):
     semantic_hits: int = 0
     cache_misses: int = 0
     cache_bypasses: int = 0
+    joined: int = 0
     model_calls: int = 0
     failed_calls: int = 0
     late: int = 0

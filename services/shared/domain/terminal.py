@@ -2,6 +2,7 @@
 
 import msgspec
 
+from services.shared.domain.cancellations import CANCELLED
 from services.shared.domain.emit import Emit
 from services.shared.domain.errors import PublicError, error_document
 from services.shared.domain.events import (
@@ -28,6 +29,12 @@ _EXPIRED = PublicError(
     code="deadline_exceeded",
     message="The request's deadline passed before an answer was ready. Allow it more time.",
 )
+
+
+CALL_HEADER = "x-millrace-call"
+CALL_GOES_ON = "goes-on"
+"""The response header by which a caller who gave his request up learns that its call goes on, as
+identical requests wait for its answer."""
 
 
 class Journey(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,14 +122,48 @@ def failed(
     """
     return msgspec.structs.replace(
         _finished(request, outcome, now_ms=now_ms, journey=journey),
-        error=Failure(
-            code=error.code,
-            message=error.message,
-            param=error.param,
-            status=error.meaning.status,
-            fault=error.meaning.fault.value,
-        ),
+        error=_failure(error),
     )
+
+
+def left_to_others(answered: InferenceFinished) -> InferenceFinished:
+    """The terminal record of a request that was given up while others waited for its answer.
+
+    Its caller has been told that it is cancelled; the others get the answer from here.
+
+    Args:
+        answered: How it would have ended.
+    """
+    return msgspec.structs.replace(
+        answered, outcome=Outcome.CANCELLED.value, error=_failure(CANCELLED)
+    )
+
+
+def has_answer(finished: InferenceFinished) -> bool:
+    """Whether identical requests may be given what is in a terminal record."""
+    was_left = finished.outcome == Outcome.CANCELLED and bool(finished.response)
+    return finished.outcome == Outcome.COMPLETED or was_left
+
+
+def leaving_chunk(
+    request: InferenceRequested, *, headers: dict[str, str], attempt: int
+) -> ResultChunk:
+    """The chunk that tells a caller that his request is cancelled, while its call goes on.
+
+    Its run is the request's own id, so that it is no part of the stream, which goes on too.
+
+    Args:
+        request: The request.
+        headers: Response headers.
+        attempt: Number of the model call under way; 0 = none yet.
+    """
+    headers = {**headers, CALL_HEADER: CALL_GOES_ON}
+    return error_chunk(request, CANCELLED, headers=headers, run=request.request_id, attempt=attempt)
+
+
+def is_leaving(chunk: ResultChunk) -> bool:
+    """Whether a chunk ends the request for its own caller alone."""
+    return chunk.kind == ChunkKind.ERROR and chunk.headers.get(CALL_HEADER) == CALL_GOES_ON
 
 
 def error_chunk(  # noqa: PLR0913  (a chunk has that many parts)
@@ -215,6 +256,16 @@ def chunk_emit(request: InferenceRequested, chunk: ResultChunk) -> Emit:
         event=chunk,
         request=request,
         partition=request.reply_partition,
+    )
+
+
+def _failure(error: PublicError) -> Failure:
+    return Failure(
+        code=error.code,
+        message=error.message,
+        param=error.param,
+        status=error.meaning.status,
+        fault=error.meaning.fault.value,
     )
 
 

@@ -75,6 +75,7 @@ class Tally(msgspec.Struct, array_like=True):
     first_chunk: QuantileSketch = msgspec.field(default_factory=QuantileSketch)
     batch_size: QuantileSketch = msgspec.field(default_factory=QuantileSketch)
     hops: dict[str, HopTally] = msgspec.field(default_factory=dict)
+    joined: int = 0
 
     def absorb(self, other: "Tally") -> None:
         """Add all requests of another tally, which stays as it is."""

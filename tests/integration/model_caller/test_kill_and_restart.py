@@ -22,6 +22,7 @@ from tests.support.scripted_provider import (
     Script,
     ScriptedProvider,
     piece,
+    refused,
     streamed,
     whole,
 )
@@ -120,3 +121,46 @@ async def test_killed_in_its_calls_and_started_again(cluster: KafkaBackend, tmp_
     }
     assert len(provider.asked) == 3
     await second.stop()  # gives the slot back, too
+
+
+async def test_killed_while_a_request_waits_after_its_call(
+    cluster: KafkaBackend, tmp_path: Path
+) -> None:
+    """Whoever comes next calls once more, however often it meets it; each call is a row."""
+    provider = ScriptedProvider([refused(429, retry_after="4"), whole()])
+    stages = Stages({"first": provider})
+    first = start(cluster, stages, tmp_path)
+    await first.until_running()
+    now_ms = int(cluster.clock.now_ms())
+    waiting = member(1, priority=2, accepted_at=now_ms, deadline_at=now_ms + 60_000)
+    event = batch(waiting, batch_id="batch-0")
+    await cluster.append(
+        Topic.REQUEST_BATCHES_P2, encode_record(event), key=event.batch_id.encode()
+    )
+
+    async def waits() -> bool:
+        first.check()
+        return bool(await cluster.records(Topic.MODEL_CALLER_RETRY_5S))
+
+    await cluster.until(waits)
+    await first.kill()
+    second = start(cluster, stages, tmp_path)
+    await second.until_running()
+
+    async def is_done() -> bool:
+        second.check()
+        return (
+            await cluster.committed(Topic.MODEL_CALLER_RETRY_5S, Topic.MODEL_CALLER_RETRY_5S) == 1
+        )
+
+    await cluster.until(is_done)
+    ends = await events(cluster, Topic.INFERENCE_RESULTS)
+    assert {(it.request_id, it.outcome) for it in ends} == {(request_id(1), "completed")}
+    assert len({it.response for it in ends}) == 1
+    ledger = fold(await events(cluster, Topic.USAGE_LEDGER))
+    assert {row_id: (row.kind, row.error_code) for row_id, row in ledger.items()} == {
+        f"{request_id(1)}-1": ("attempt", "provider_rate_limited"),
+        f"{request_id(1)}-2": ("attempt", ""),
+    }
+    assert len(provider.asked) == 2
+    await second.stop()

@@ -300,3 +300,75 @@ async def test_a_running_request_is_cancelled_from_anywhere(pipeline: Pipeline) 
     assert last == data_lines(asked.sent.body)[-1]
     assert b"request_cancelled" in last
     await talks.stop()
+
+
+async def test_an_unstreamed_joiner_is_found_and_cancelled_from_anywhere(
+    pipeline: Pipeline,
+) -> None:
+    """By its owner; its client is told, and the one whose call it shared runs on."""
+    talks = Talks(pipeline, piece("never"), FOREVER)
+    await talks.start()
+
+    def ask() -> Asked:
+        return talks.one.ask(
+            "/v1/chat/completions",
+            method="POST",
+            headers={"content-type": "application/json"},
+            body=msgspec.json.encode(CHAT),
+        )
+
+    leading, joining = ask(), ask()
+    await asyncio.sleep(0.5)
+    chunks: list[Any] = pipeline.read_output(Topic.RESULT_CHUNKS)
+    (joined,) = [chunk for chunk in chunks if chunk.kind == "joined"]
+    path = f"/v1/requests/{joined.request_id}"
+    for gateway in (talks.one, talks.two):
+        state = await gateway.ask(path).answered()
+        assert (state.status, state.document["status"]) == (200, "in_progress")
+        assert (await gateway.ask(path, key=OTHER_KEY).answered()).status == 404
+        events = await gateway.events(joined.request_id)
+        assert (events.status, events.error["code"]) == (400, "unsupported_value")
+    stranger = await talks.two.ask(f"{path}/cancel", method="POST", key=OTHER_KEY).answered()
+    assert stranger.status == 404
+    told = await talks.two.ask(f"{path}/cancel", method="POST").answered()
+    assert (told.status, told.document["status"]) == (202, "in_progress")
+    sent = await joining.answered()
+    assert (sent.status, sent.error["code"]) == (499, "request_cancelled")
+    assert not leading.sent.is_complete
+    state = await talks.two.ask(path).answered()
+    assert (state.status, state.document["status"]) == (200, "cancelled")
+    leader = f"/v1/requests/{joined.run}/cancel"
+    assert (await talks.two.ask(leader, method="POST").answered()).status == 202
+    assert (await leading.answered()).status == 499
+    await talks.stop()
+
+
+async def test_a_cancelled_leaders_stream_ends_while_that_of_its_joiner_goes_on(
+    talks: Talks,
+) -> None:
+    """Every reader of the one sees the same end, every reader of the other the whole answer."""
+
+    def ask(gateway: Gateway) -> Asked:
+        return gateway.ask(
+            "/v1/chat/completions",
+            method="POST",
+            headers={"content-type": "application/json", "x-millrace-resumable": "true"},
+            body=msgspec.json.encode({**CHAT, "stream": True}),
+        )
+
+    leading = ask(talks.one)
+    await leading.sent.has_parts(2)
+    joining = ask(talks.two)
+    await joining.sent.has_parts(2)
+    leader = leading.sent.headers["x-request-id"]
+    joiner = joining.sent.headers["x-request-id"]
+    told = await talks.two.ask(f"/v1/requests/{leader}/cancel", method="POST").answered()
+    assert told.status == 202
+    lead, joined = await leading.answered(), await joining.answered()
+    assert b"request_cancelled" in data_lines(lead.body)[-1]
+    assert data_lines(joined.body)[-1] == b"data: [DONE]"
+    assert data_lines(joined.body)[: len(data_lines(lead.body)) - 1] == data_lines(lead.body)[:-1]
+    for gateway in (talks.one, talks.two):
+        assert data_lines((await gateway.events(leader)).body) == data_lines(lead.body)
+        assert data_lines((await gateway.events(joiner)).body) == data_lines(joined.body)
+    assert len(talks.travel.first.asked) == 1

@@ -6,11 +6,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from services.shared.domain.events import (
     CacheMissed,
     CachePolicy,
+    ControlRequested,
+    InferenceRequested,
     ResultChunk,
     UsageRecorded,
 )
@@ -24,6 +27,7 @@ from tests.support.scripted_provider import (
     Asked,
     Script,
     ScriptedProvider,
+    embedded,
     piece,
     refused,
     streamed,
@@ -117,8 +121,10 @@ async def test_streamed_and_whole_ones_share_a_call(pipeline: Pipeline) -> None:
     )
     assert len(travel.first.asked) == 1
     assert kinds(travel.chunks_of(request_id(2))) == ["joined"]
-    (replayed,) = travel.chunks_of(request_id(3))
-    (answer,) = travel.chunks_of(request_id(4))
+    joined, replayed = travel.chunks_of(request_id(3))
+    assert (joined.kind, joined.payload) == ("joined", b"")
+    joined, answer = travel.chunks_of(request_id(4))
+    assert (joined.kind, joined.payload) == ("joined", b"")
     assert (replayed.kind, answer.kind) == ("end", "end")
     assert text_of([replayed]) == "Deep."
     assert json.loads(replayed.payload.split(b"\n")[-1])["usage"]["total_tokens"] == 11
@@ -173,7 +179,8 @@ async def test_the_leader_s_refusal_is_everybody_s(pipeline: Pipeline) -> None:
     assert len(codes) == 1
     assert len(misses_of(pipeline)) == 1
     for number in range(1, 4):
-        (chunk,) = travel.chunks_of(request_id(number))
+        joined, chunk = travel.chunks_of(request_id(number))
+        assert (joined.kind, joined.payload) == ("joined", b"")
         assert (chunk.kind, chunk.headers["x-cache"]) == ("error", "joined")
     rows = rows_of(pipeline)
     assert [(row.error_code, row.saved_nanousd) for row in rows] == [(codes.pop(), 0)] * 3
@@ -213,6 +220,202 @@ async def test_a_leader_whose_client_gives_up_takes_nobody_with_it(pipeline: Pip
     assert leaders == [request_id(1), request_id(3)]
 
 
+def cancel(pipeline: Pipeline, request: InferenceRequested) -> None:
+    """Ask for a request to end, as a gateway does."""
+    wish = ControlRequested(
+        action="cancel",
+        request_id=request.request_id,
+        tenant=request.tenant,
+        at=int(pipeline.clock.now_ms()),
+        reason="asked",
+    )
+    pipeline.pipe_input(Topic.CONTROL, wish)
+
+
+@pytest.mark.parametrize("streams", [True, False])
+async def test_a_joiner_that_is_cancelled_leaves_the_others_alone(
+    pipeline: Pipeline, *, streams: bool
+) -> None:
+    """It ends at once, for nothing; the leader and the other joiner have the answer."""
+    travel = Travel(pipeline, first=ScriptedProvider(slowly))
+    await travel.start()
+    make = travel.streaming if streams else travel.request
+    requests = [make(number, fingerprint=SAME) for number in range(3)]
+    for request in requests:
+        publish(pipeline, request)
+    await pipeline.advance(0.5)
+    cancel(pipeline, requests[1])
+    await pipeline.advance(0.3)
+    assert [it.request_id for it in travel.ends()] == [request_id(1)]
+    *_, told = travel.chunks_of(request_id(1))
+    assert (told.kind, told.status) == ("error", 499)
+    assert travel.first.in_flight == 1
+    await pipeline.run_until_quiet()
+    outcomes = [travel.end_of(request_id(number)).outcome for number in range(3)]
+    assert outcomes == ["completed", "cancelled", "completed"]
+    assert len(travel.first.asked) == 1
+    rows = {row.request_id: row for row in rows_of(pipeline)}
+    assert (rows[request_id(1)].kind, rows[request_id(1)].error_code) == (
+        "join",
+        "request_cancelled",
+    )
+    assert rows[request_id(1)].cost_nanousd == rows[request_id(1)].saved_nanousd == 0
+    assert rows[request_id(2)].saved_nanousd > 0
+
+
+@pytest.mark.parametrize("streams", [True, False])
+async def test_a_leader_that_is_cancelled_leaves_its_call_to_its_joiners(
+    pipeline: Pipeline, *, streams: bool
+) -> None:
+    """It is told at once; the one call goes on, is its cost, and the answer of the others."""
+    travel = Travel(pipeline, first=ScriptedProvider(slowly))
+    await travel.start()
+    make = travel.streaming if streams else travel.request
+    requests = [make(number, fingerprint=SAME) for number in range(3)]
+    for request in requests:
+        publish(pipeline, request)
+    await pipeline.advance(0.5)
+    cancel(pipeline, requests[0])
+    await pipeline.advance(0.3)
+    assert travel.first.in_flight == 1
+    *before, told = travel.chunks_of(request_id(0))
+    assert kinds(before) == (["delta"] if streams else [])
+    assert (told.kind, told.status, told.headers["x-millrace-call"]) == ("error", 499, "goes-on")
+    await pipeline.run_until_quiet()
+    ends = [travel.end_of(request_id(number)) for number in range(3)]
+    assert [it.outcome for it in ends] == ["cancelled", "completed", "completed"]
+    assert ends[0].error is not None
+    assert ends[0].error.code == "request_cancelled"
+    assert ends[0].cost_nanousd > 0
+    assert [message_of(it) for it in ends[1:]] == ["Deep.", "Deep."]
+    assert len(travel.first.asked) == 1
+    assert misses_of(pipeline) == [request_id(0)]
+    if streams:
+        assert kinds(travel.chunks_of(request_id(0)))[-1] == "end"
+    assert [(row.kind, row.saved_nanousd) for row in rows_of(pipeline)] == [
+        ("join", ends[0].cost_nanousd)
+    ] * 2
+
+
+async def test_a_call_that_nobody_needs_any_more_is_stopped(pipeline: Pipeline) -> None:
+    """When the last joiner of a cancelled leader is cancelled too; whoever asks then leads."""
+    travel = Travel(pipeline, first=ScriptedProvider(slowly))
+    await travel.start()
+    requests = [travel.streaming(number, fingerprint=SAME) for number in range(3)]
+    for request in requests:
+        publish(pipeline, request)
+    await pipeline.advance(0.5)
+    for request in requests[:2]:
+        cancel(pipeline, request)
+    await pipeline.advance(0.3)
+    assert travel.first.in_flight == 1
+    cancel(pipeline, requests[2])
+    await pipeline.advance(0.3)
+    assert travel.first.in_flight == 0
+    await travel.ask(travel.streaming(3, fingerprint=SAME))
+    outcomes = [travel.end_of(request_id(number)).outcome for number in range(4)]
+    assert outcomes == ["cancelled"] * 3 + ["completed"]
+    assert misses_of(pipeline) == [request_id(0), request_id(3)]
+
+
+async def test_a_leader_cancelled_before_its_call_still_calls_for_its_joiners(
+    pipeline: Pipeline,
+) -> None:
+    """It is served when it comes, and its joiners are not run again."""
+    travel = Travel(pipeline, first=ScriptedProvider(slowly))
+    await travel.start(without="router")
+    requests = [travel.request(number, fingerprint=SAME) for number in range(2)]
+    for request in requests:
+        publish(pipeline, request)
+    await pipeline.advance(0.5)
+    cancel(pipeline, requests[0])
+    await pipeline.advance(0.5)
+    await pipeline.start(travel.stages.router)
+    await pipeline.run_until_quiet()
+    assert [travel.end_of(request_id(number)).outcome for number in range(2)] == [
+        "cancelled",
+        "completed",
+    ]
+    assert len(travel.first.asked) == 1
+    assert misses_of(pipeline) == [request_id(0)]
+
+
+def slow_embedding(asked: Asked) -> Script:
+    """Two seconds for an embedding."""
+    return msgspec.structs.replace(embedded(asked), before=(2.0,))
+
+
+async def test_a_member_of_a_merged_call_is_left_to_its_joiners(pipeline: Pipeline) -> None:
+    """It stays in the call, which is made for the others of its batch as well."""
+    travel = Travel(pipeline, first=ScriptedProvider(slow_embedding))
+    await travel.start()
+    body = b'{"model":"embed","input":"%d"}'
+    requests = [
+        travel.request(
+            number,
+            operation="embeddings",
+            model="embed",
+            body=body % (number == 2),
+            fingerprint=SAME if number < 2 else "6" * 64,
+        )
+        for number in range(3)
+    ]
+    for request in requests:
+        publish(pipeline, request)
+    await pipeline.advance(0.5)
+    cancel(pipeline, requests[0])
+    await pipeline.advance(0.3)
+    assert kinds(travel.chunks_of(request_id(0))) == ["error"]
+    await pipeline.run_until_quiet()
+    ends = [travel.end_of(request_id(number)) for number in range(3)]
+    assert [it.outcome for it in ends] == ["cancelled", "completed", "completed"]
+    assert len(travel.first.asked) == 1
+    assert ends[0].cost_nanousd > 0
+    assert kinds(travel.chunks_of(request_id(0))) == ["error"]
+    assert json.loads(ends[1].response)["data"] == json.loads(ends[0].response)["data"]
+
+
+async def test_a_shared_call_that_fails_leaves_joiners_of_a_cancelled_leader_to_themselves(
+    pipeline: Pipeline,
+) -> None:
+    """One of them leads then; the leader stays cancelled."""
+    no = refused(400, code="context_length_exceeded")
+    late_no = msgspec.structs.replace(no, before=(2.0,))
+    travel = Travel(pipeline, first=ScriptedProvider([late_no, whole(frames=[0.5])]))
+    await travel.start()
+    requests = [travel.request(number, fingerprint=SAME, model="only") for number in range(3)]
+    for request in requests:
+        publish(pipeline, request)
+    await pipeline.advance(0.5)
+    cancel(pipeline, requests[0])
+    await pipeline.run_until_quiet()
+    outcomes = [travel.end_of(request_id(number)).outcome for number in range(3)]
+    assert outcomes == ["cancelled", "completed", "completed"]
+
+
+@pytest.mark.parametrize("streams", [True, False])
+async def test_a_call_that_was_left_to_others_survives_its_process(
+    pipeline: Pipeline, tmp_path: Path, *, streams: bool
+) -> None:
+    """It is made again for them; a stream that had begun is cut, and a joiner of it runs again."""
+    travel = Travel(pipeline, first=ScriptedProvider(slowly))
+    await travel.start(slots=tmp_path)
+    make = travel.streaming if streams else travel.request
+    requests = [make(number, fingerprint=SAME) for number in range(2)]
+    for request in requests:
+        publish(pipeline, request)
+    await pipeline.advance(0.5)
+    cancel(pipeline, requests[0])
+    await pipeline.advance(0.3)
+    await travel.kill_and_restart("model-caller", slots=tmp_path)
+    await pipeline.run_until_quiet()
+    ends = [travel.end_of(request_id(number)) for number in range(2)]
+    assert [it.outcome for it in ends] == ["cancelled", "completed"]
+    assert message_of(ends[1]) == "Deep."
+    assert len(travel.first.asked) == 2
+    assert misses_of(pipeline) == [request_id(0), *([request_id(1)] if streams else [])]
+
+
 async def test_a_joiner_s_own_deadline_is_kept(pipeline: Pipeline) -> None:
     """It expires while its leader is still on its way."""
     travel = Travel(pipeline, first=ScriptedProvider(slowly))
@@ -223,7 +426,7 @@ async def test_a_joiner_s_own_deadline_is_kept(pipeline: Pipeline) -> None:
     await pipeline.advance(1.4)
     end = travel.end_of(request_id(2))
     assert (end.outcome, end.cache.outcome) == ("expired", "joined")
-    (chunk,) = travel.chunks_of(request_id(2))
+    _, chunk = travel.chunks_of(request_id(2))
     assert (chunk.kind, chunk.status) == ("error", 504)
     assert [it.request_id for it in travel.ends()] == [request_id(2)]
     (row,) = rows_of(pipeline)

@@ -18,7 +18,7 @@ from services.metrics_aggregator.processor import (
 from services.shared.codec.records import decode_record
 from services.shared.codec.topics import packaged_topics
 from services.shared.domain.errors import MustStop
-from services.shared.domain.events import InferenceFinished, UsageWindow
+from services.shared.domain.events import CacheEvidence, InferenceFinished, UsageWindow
 from services.shared.domain.topics import Topic, dead_letters
 from services.shared.domain.usage_windows import merge_partials
 from services.shared.ports.folding import Logged
@@ -133,6 +133,32 @@ async def test_killed_processes_leave_no_trace(stack: Stack) -> None:
     assert stack.requests() == 62
     assert stack.requests(10) == 62
     assert sum(window.cost_nanousd for window in stack.windows()) == 62 * 1_234
+
+
+async def test_shared_calls_are_counted_once(stack: Stack) -> None:
+    """Joiners have a column, whatever dies and whatever is written twice; a call has one cost."""
+    joined = CacheEvidence(outcome="joined")
+    for life in range(3):
+        folder = await stack.start()
+        folder.table.delay_s = 0.05
+        stack.end([answered(n, at_ms=NOW_MS) for n in range(life, life + 2)])
+        stack.end(
+            answered(10 + n, at_ms=NOW_MS, cache=joined, calls=(), cost_nanousd=0)
+            for n in range(life * 2, life * 2 + 4)
+        )
+        await folder.deliver()
+        await asyncio.sleep(1.0 + life * 0.02)
+        await folder.kill()
+
+    folder = await stack.start()
+    await folder.deliver()
+    await asyncio.sleep(70)
+
+    for size_s in (10, 60, 3_600, 86_400):
+        windows = stack.windows(size_s)
+        assert sum(window.joined for window in windows) == 8
+        assert sum(window.requests for window in windows) == 12
+        assert sum(window.cost_nanousd for window in windows) == 4 * 1_234
 
 
 async def test_a_record_that_is_no_record_becomes_one_dead_letter(stack: Stack) -> None:

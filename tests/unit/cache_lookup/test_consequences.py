@@ -94,6 +94,15 @@ def test_who_is_given_up_takes_nobody_with_him(outcome: str, reruns: int, code: 
     assert consequence(joiner(), flight(reruns=reruns), ended(outcome, code)) is Share.RUN_AGAIN
 
 
+@pytest.mark.parametrize("follows", [True, False])
+def test_the_answer_of_a_call_that_was_left_to_its_joiners_is_theirs(*, follows: bool) -> None:
+    """The leader itself was cancelled; its terminal record has the answer all the same."""
+    left = msgspec.structs.replace(
+        ended("cancelled", "request_cancelled", has_output=True), response=b"{}"
+    )
+    assert consequence(joiner(follows=follows), flight(), left) is Share.ANSWER
+
+
 @pytest.mark.parametrize(
     ("outcome", "code", "follows", "has_output", "expected"),
     [

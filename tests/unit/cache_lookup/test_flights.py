@@ -200,18 +200,17 @@ def test_a_flight_is_given_up(deadline_at: int, forget_ms: float) -> None:
     assert [it.leader_id for it in flights.overdue(forget_ms)] == [request_id(1)]
 
 
-def test_joiners_expire_by_themselves() -> None:
-    """By their own deadline, whatever the leader's is."""
+def test_who_waits_is_known() -> None:
+    """In the order in which they came, until they leave."""
     flights = led(same(1))
     flight = flights.leaders[request_id(1).encode()]
-    soon, never = (
-        joiner(same(2, deadline_at=int(NOW_MS) + 1)),
-        joiner(same(3, deadline_at=0)),
-    )
-    flights.join(flight, soon)
-    flights.join(flight, never)
-    assert flights.expired(NOW_MS) == []
-    assert flights.expired(NOW_MS + 1) == [soon]
+    one, two = joiner(same(2)), joiner(same(3))
+    assert flights.waiting() == []
+    flights.join(flight, one)
+    flights.join(flight, two)
+    assert flights.waiting() == [one, two]
+    flights.leave(request_id(2))
+    assert flights.waiting() == [two]
 
 
 def test_the_first_of_the_most_urgent_runs_first() -> None:

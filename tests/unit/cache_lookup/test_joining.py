@@ -21,6 +21,7 @@ from services.shared.domain.events import (
     CacheEvidence,
     CacheMissed,
     CachePolicy,
+    ControlRequested,
     Failure,
     InferenceFinished,
     InferenceRequested,
@@ -55,7 +56,7 @@ class Lookup:
         """Start it."""
         self.clock = FakeClock()
         self._registry = CollectorRegistry()
-        self.joining = Joining(clock=self.clock, registry=self._registry)
+        self.joining = Joining(clock=self.clock, registry=self._registry, holder="cache-lookup-0")
         self.processor = CacheLookupProcessor(
             cache=MemoryCache(),
             joining=self.joining,
@@ -71,6 +72,14 @@ class Lookup:
         records = [signed(request) for request in requests]
         await self.processor.process(records)
         return records
+
+    async def cancel(self, number: int, *, action: str = "cancel", **changes: str) -> None:
+        """Deliver what somebody wants of a request, and let it have its effect."""
+        fields = {"tenant": "acme", "holder": "", **changes}
+        self.joining.hear(
+            ControlRequested(action=action, request_id=request_id(number), at=0, **fields)
+        )
+        await self.joining.tidy()
 
     async def end(self, number: int, **changes: Any) -> None:
         """Deliver a leader's terminal record."""
@@ -103,8 +112,19 @@ def signed(request: InferenceRequested, *, retry: bool = False) -> Record:
 
 
 def topics(record: Record) -> list[str]:
-    """Where its records went."""
-    return [emit.topic for emit in record.emitted]
+    """Where its records went, but for those that only say that it waits for another."""
+    return [
+        emit.topic
+        for emit in record.emitted
+        if emit.topic != Topic.CONTROL
+        and not (isinstance(emit.event, ResultChunk) and emit.event.kind == "joined")
+    ]
+
+
+def needs(record: Record) -> list[tuple[str, str]]:
+    """What it said of calls: action and request."""
+    events = [emit.event for emit in record.emitted]
+    return [(it.action, it.request_id) for it in events if isinstance(it, ControlRequested)]
 
 
 def end_of(record: Record) -> InferenceFinished:
@@ -114,8 +134,8 @@ def end_of(record: Record) -> InferenceFinished:
     return event
 
 
-def chunk_of(record: Record, place: int = 0) -> ResultChunk:
-    """One of its chunks."""
+def chunk_of(record: Record, place: int = -1) -> ResultChunk:
+    """One of its chunks, the last by default."""
     chunks = [emit.event for emit in record.emitted if isinstance(emit.event, ResultChunk)]
     return chunks[place]
 
@@ -209,9 +229,146 @@ async def test_a_stream_is_told_whom_to_follow() -> None:
         request_id(1).encode(),
         request_id(1),
     )
-    assert joiner.emitted[0].partition == 3
+    assert joiner.emitted[-1].partition == 3
     await lookup.end(1)
-    assert topics(joiner) == [Topic.RESULT_CHUNKS, Topic.USAGE_LEDGER, Topic.INFERENCE_RESULTS]
+    assert topics(joiner) == [Topic.USAGE_LEDGER, Topic.INFERENCE_RESULTS]
+
+
+async def test_who_follows_nobody_says_that_he_waits() -> None:
+    """A chunk that names no one tells gateways that the request is under way, and whose it is."""
+    lookup = Lookup()
+    _, whole, producer = await lookup.ask(same(1), same(2), same(3, reply_partition=-1))
+    chunk = chunk_of(whole)
+    assert (chunk.kind, chunk.payload, chunk.run) == ("joined", b"", request_id(1))
+    assert whole.emitted[-1].request is whole.event
+    assert [emit.topic for emit in producer.emitted] == []
+
+
+async def test_a_call_is_held_once_while_it_is_needed() -> None:
+    """Its first joiner says so, and the last that leaves it before its end."""
+    lookup = Lookup()
+    due = int(START_MS) + 500
+    _, one, two = await lookup.ask(same(1), same(2, deadline_at=due), same(3))
+    assert (needs(one), needs(two)) == ([("hold", request_id(1))], [])
+    held = next(emit for emit in one.emitted if emit.topic == Topic.CONTROL)
+    assert held.key == request_id(1)
+    assert isinstance(held.event, ControlRequested)
+    assert (held.event.holder, held.event.tenant) == ("cache-lookup-0", "acme")
+    lookup.clock.advance(0.5)
+    await lookup.joining.tidy()
+    assert needs(one) == [("hold", request_id(1))]
+    await lookup.cancel(3)
+    assert needs(two) == [("release", request_id(1))]
+    (again,) = await lookup.ask(same(4))
+    assert needs(again) == [("hold", request_id(1))]
+    await lookup.end(1)
+    assert needs(again) == [("hold", request_id(1))]
+
+
+@pytest.mark.parametrize("streams", [True, False])
+async def test_a_joiner_is_cancelled_by_itself(*, streams: bool) -> None:
+    """It has its chunk, its row and its terminal record; the leader and the others go on."""
+    lookup = Lookup()
+    _, joiner, other = await lookup.ask(*(same(number, stream=streams) for number in (1, 2, 3)))
+    await lookup.cancel(2, tenant="other")
+    await lookup.cancel(9)
+    assert not joiner.ended.is_set()
+    await lookup.cancel(2)
+    assert topics(joiner) == [Topic.USAGE_LEDGER, Topic.RESULT_CHUNKS, Topic.INFERENCE_RESULTS]
+    chunk = chunk_of(joiner)
+    assert (chunk.kind, chunk.status, chunk.headers["x-cache"]) == ("error", 499, "joined")
+    row = row_of(joiner)
+    assert (row.kind, row.row_id) == ("join", f"{request_id(2)}-0")
+    assert (row.error_code, row.cost_nanousd, row.saved_nanousd) == ("request_cancelled", 0, 0)
+    assert row.source_request_id == request_id(1)
+    end = end_of(joiner)
+    assert (end.outcome, end.cache.source_request_id) == ("cancelled", request_id(1))
+    assert (lookup.count("cancelled"), lookup.waiting, needs(joiner)[1:]) == (1, 1, [])
+    await lookup.end(1)
+    assert end_of(other).outcome == "completed"
+    assert joiner.ended.is_set()
+    assert len([emit for emit in joiner.emitted if emit.topic == Topic.INFERENCE_RESULTS]) == 1
+
+
+async def test_a_request_that_was_given_up_before_joins_nobody() -> None:
+    """It ends as cancelled, also where it comes again after a crash."""
+    lookup = Lookup()
+    await lookup.ask(same(1))
+    await lookup.cancel(2)
+    (joiner,) = await lookup.ask(same(2))
+    assert (end_of(joiner).outcome, joiner.ended.is_set()) == ("cancelled", True)
+    assert (needs(joiner), lookup.waiting) == ([], 0)
+
+
+async def test_joiners_wait_on_when_their_leader_is_given_up() -> None:
+    """Its call goes on for them, so others may join it too, and all have its answer."""
+    lookup = Lookup()
+    _, joiner = await lookup.ask(same(1), same(2))
+    await lookup.cancel(1)
+    (late,) = await lookup.ask(same(3))
+    assert (topics(joiner), topics(late)) == ([], [])
+    await lookup.end(1, outcome="cancelled", cost_nanousd=1_234)
+    for record in (joiner, late):
+        assert (end_of(record).outcome, row_of(record).saved_nanousd) == ("completed", 1_234)
+    (later,) = await lookup.ask(same(4))
+    assert end_of(later).outcome == "completed", "its answer is kept for a moment as any"
+
+
+async def test_nobody_joins_a_leader_whose_call_is_stopped() -> None:
+    """Given up before anybody had joined it, or after the last had left it."""
+    lookup = Lookup()
+    await lookup.ask(same(1))
+    await lookup.cancel(1)
+    _, joiner = await lookup.ask(same(2), same(3))
+    assert joiner.ended.is_set() is False
+    assert chunk_of(joiner).run == request_id(2)
+    await lookup.cancel(2)
+    await lookup.cancel(3)
+    assert needs(joiner) == [("hold", request_id(2)), ("release", request_id(2))]
+    (alone,) = await lookup.ask(same(4))
+    assert topics(alone) == [Topic.CACHE_MISSES]
+
+
+async def test_leaders_of_before_are_joined_as_long_as_their_calls_go_on() -> None:
+    """One that was given up is joined where a process says that it needs its call."""
+    lookup = Lookup()
+    await lookup.cancel(1)
+    await lookup.cancel(2)
+    await lookup.cancel(2, action="hold", holder="cache-lookup-0")
+    other = "6" * 64
+    lookup.joining.found(
+        [
+            CacheMissed(request=same(1), cache=CacheEvidence()),
+            CacheMissed(request=same(2, fingerprint=other), cache=CacheEvidence()),
+        ]
+    )
+    lost, held = await lookup.ask(same(3), same(4, fingerprint=other))
+    assert (topics(lost), topics(held)) == ([Topic.CACHE_MISSES], [])
+
+
+async def test_an_answer_that_has_come_outlives_its_request() -> None:
+    """Who gives up what has ended takes nothing from those who come late."""
+    lookup = Lookup()
+    await lookup.ask(same(1))
+    await lookup.end(1)
+    await lookup.cancel(1)
+    (late,) = await lookup.ask(same(2))
+    assert end_of(late).outcome == "completed"
+
+
+async def test_a_cancellation_is_heard_while_nothing_else_happens() -> None:
+    """The one who keeps deadlines does not wait for his next round."""
+    lookup = Lookup()
+    _, joiner = await lookup.ask(same(1), same(2))
+    tending = asyncio.ensure_future(lookup.joining.tend())
+    await asyncio.sleep(0)
+    lookup.joining.hear(
+        ControlRequested(action="cancel", request_id=request_id(2), tenant="acme", at=0)
+    )
+    async with asyncio.timeout(0.2):
+        await joiner.ended.wait()
+    tending.cancel()
+    assert end_of(joiner).outcome == "cancelled"
 
 
 async def test_a_stream_behind_a_whole_answer_is_replayed() -> None:

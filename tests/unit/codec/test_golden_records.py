@@ -63,7 +63,8 @@ def test_the_examples_of_a_record_differ_in_every_field(record: str) -> None:
     values = [golden.value for golden in GOLDENS if golden.record == record]
     for field in msgspec.structs.fields(RECORDS[record]):
         if not field.required:
-            assert len({json.dumps(value[field.name]) for value in values}) > 1, field.name
+            seen = {json.dumps(it[field.name]) for it in values if field.name in it}
+            assert len(seen) > 1, field.name
 
 
 # -- the tests above, tested -----------------------------------------------------------------------

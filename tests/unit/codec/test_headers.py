@@ -7,23 +7,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.shared.codec.headers import (
+    ATTEMPT,
     CRC32C,
     DEADLINE,
+    DUE,
     MAX_HEADER_BYTES,
     REPLY,
     REQUEST_ID,
+    RETRY_TURNS,
     SIGNATURE,
     TENANT,
     TRACEPARENT,
     TRACESTATE,
+    attempts_from,
     check_against_request,
     check_checksum,
     checksum,
+    due_from,
+    headers_of_delay,
     headers_of_request,
     is_signed,
     read_headers,
     signature,
+    turns_from,
 )
+from services.shared.domain.emit import Delay
 from services.shared.domain.errors import PoisonRecord
 from services.shared.domain.events import InferenceRequested
 from tests.support.example_events import requested
@@ -147,3 +155,22 @@ def test_a_signature_fits_its_value_and_secret_alone(value: bytes, other: bytes)
     assert not is_signed(b"another", value, signed)
     assert not is_signed(SECRET, value, {})
     assert not is_signed(SECRET, value, {SIGNATURE: b"\xff not hex"})
+
+
+@pytest.mark.parametrize(
+    ("value", "attempts"),
+    [(None, 0), (b"", 0), (b"3", 3), (b"-1", 0), (b"x", 0), (b"1" * 10, 0)],
+)
+def test_how_many_calls_a_record_knows_of(value: bytes | None, attempts: int) -> None:
+    """What is no count says nothing."""
+    assert attempts_from(value) == attempts
+
+
+@pytest.mark.parametrize("attempts", [0, 2])
+def test_a_record_that_is_put_off_says_what_is_to_be_known_of_it(attempts: int) -> None:
+    """When it is due, how often it was put off, and how many calls were made."""
+    headers = dict(headers_of_delay(Delay(due_ms=123, turns=4, attempts=attempts)))
+    assert due_from(headers[DUE]) == 123
+    assert turns_from(headers[RETRY_TURNS]) == 4
+    assert attempts_from(headers.get(ATTEMPT)) == attempts
+    assert (ATTEMPT in headers) is bool(attempts)

@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from services.shared.domain.cancellations import CANCELLED
 from services.shared.domain.errors import ERRORS, PublicError
 from services.shared.domain.events import (
     CacheEvidence,
@@ -35,7 +36,11 @@ from services.shared.domain.terminal import (
     emits_for_failure,
     error_chunk,
     failed,
+    has_answer,
+    is_leaving,
     journey_of,
+    leaving_chunk,
+    left_to_others,
     retry_headers,
 )
 from services.shared.domain.topics import Topic
@@ -135,6 +140,28 @@ def test_a_failure_says_why_and_whose_fault() -> None:
         "fault": "provider",
     }
     assert finished.response == b""
+
+
+def test_an_answer_that_its_caller_gave_up_is_there_for_others() -> None:
+    """The record is cancelled and has the answer, its usage and its cost."""
+    answered = completed(REQUEST, Answer(response=b"{}"), now_ms=1, journey=JOURNEY)
+    left = left_to_others(answered)
+    assert (left.outcome, left.response, left.cost_nanousd) == ("cancelled", b"{}", 12)
+    assert left.error is not None
+    assert (left.error.code, left.error.status) == ("request_cancelled", 499)
+    given_up = failed(REQUEST, CANCELLED, now_ms=1, outcome=Outcome.CANCELLED)
+    assert [has_answer(it) for it in (answered, left, given_up)] == [True, True, False]
+    assert not has_answer(failed(REQUEST, ERROR, now_ms=1))
+
+
+def test_a_caller_who_gave_up_learns_that_the_call_goes_on() -> None:
+    """By a header of the error, which marks it for those who read on; no other error has it."""
+    chunk = leaving_chunk(REQUEST, headers={"x-cache": "miss"}, attempt=2)
+    assert (chunk.kind, chunk.status, chunk.attempt) == ("error", 499, 2)
+    assert chunk.headers["x-millrace-call"] == "goes-on"
+    assert is_leaving(chunk)
+    assert not is_leaving(error_chunk(REQUEST, CANCELLED))
+    assert not is_leaving(msgspec.structs.replace(chunk, kind="delta"))
 
 
 def test_a_waiting_client_gets_the_error_before_the_terminal_is_written() -> None:

@@ -26,6 +26,8 @@ from services.shared.domain.configuration import VirtualKey
 from services.shared.domain.errors import PublicError, error_document
 from services.shared.domain.events import ChunkKind, ResultChunk
 from services.shared.domain.keys import key_hash
+from services.shared.domain.terminal import leaving_chunk
+from tests.support.example_events import requested
 from tests.support.gateway_desk import (
     KEY,
     KEYS,
@@ -131,6 +133,33 @@ def test_an_error_of_whatever_run_ends_the_answer() -> None:
     view = View()
     assert accept(view, chunk(0, run="dead")) == Take(is_last=False)
     assert accept(view, chunk(0, ChunkKind.ERROR, run="new", attempt=2)) == Take(is_last=True)
+
+
+def test_who_gave_up_is_told_so_in_the_middle_of_a_stream_that_goes_on() -> None:
+    """The same chunk says nothing to those who follow the stream for requests of their own."""
+    leaving = leaving_chunk(requested(1), headers={"x-cache": "miss"}, attempt=1)
+    assert (leaving.status, leaving.headers["x-cache"]) == (499, "miss")
+    own = View()
+    accept(own, chunk(0))
+    assert accept(own, leaving) == Take(is_last=True)
+    assert accept(View(), leaving) == Take(is_last=True)
+    of_leader = msgspec.structs.replace(leaving, request_id=LEADER)
+    for said in (0, 1):
+        view = View()
+        accept(view, joined())
+        for seq in range(said):
+            assert accept(view, chunk(seq, request_id=LEADER)) == Take(is_last=False)
+        assert accept(view, of_leader) == Pass()
+        end = chunk(said, ChunkKind.END, request_id=LEADER)
+        assert accept(view, end) == Take(is_last=True)
+
+
+def test_who_joins_without_following_waits_for_his_own_answer() -> None:
+    """The chunk that says so names nobody."""
+    view = View()
+    assert accept(view, joined("")) == Pass()
+    assert (view.leader, view.run) == ("", None)
+    assert accept(view, chunk(0, ChunkKind.END, run="", attempt=0)) == Take(is_last=True)
 
 
 LEADER = "req_of_the_leader"

@@ -9,9 +9,9 @@ from services.gateway import events_api
 from services.gateway.event_stream import GRACE_MS, HEADERS_WITHIN_S, KEEP_ALIVE_S
 from services.gateway.front_door.exchange import ClientGone
 from services.shared.codec.headers import REQUEST_ID, TENANT
-from services.shared.codec.records import encode_record
+from services.shared.codec.records import decode_record, encode_record
 from services.shared.domain.configuration import MIN_STREAM_RETENTION_S
-from services.shared.domain.events import ChunkKind
+from services.shared.domain.events import ChunkKind, ControlRequested
 from services.shared.domain.ids import NO_REPLY
 from services.shared.domain.topics import Topic
 from tests.support.example_events import finished, missed, requested
@@ -322,7 +322,7 @@ async def test_a_client_that_leaves_while_it_is_written_to_leaves_nothing_behind
 
 
 @rigged
-async def test_a_joiner_under_way_has_a_state_and_cannot_be_cancelled_by_itself(rig: Rig) -> None:
+async def test_a_joiner_under_way_has_a_state_and_can_be_cancelled(rig: Rig) -> None:
     """It has no record of its own but the chunk that says so; to others it never was."""
     joiner = rig.request_id()
     accepted_at = int(rig.cluster.clock.now_ms())
@@ -342,7 +342,11 @@ async def test_a_joiner_under_way_has_a_state_and_cannot_be_cancelled_by_itself(
     ):
         other = await rig.gateway.ask(path, method=method, key=OTHER_KEY).answered()
         assert (other.status, other.error["code"]) == (404, "not_found")
-    refused = await rig.gateway.ask(f"/v1/requests/{joiner}/cancel", method="POST").answered()
-    assert (refused.status, refused.error["code"]) == (400, "unsupported_value")
     assert rig.cluster.records(Topic.CONTROL) == []
+    told = await rig.gateway.ask(f"/v1/requests/{joiner}/cancel", method="POST").answered()
+    assert (told.status, told.document) == (202, state.document)
+    (raw,) = rig.cluster.records(Topic.CONTROL)
+    control = decode_record(raw.value or b"", ControlRequested)
+    assert (control.action, control.request_id, control.tenant) == ("cancel", joiner, "acme")
+    assert (control.reason, control.holder) == ("asked", "")
     assert rig.gateway.streams.count == 0

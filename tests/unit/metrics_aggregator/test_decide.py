@@ -277,6 +277,7 @@ def test_each_outcome_has_its_counter(outcome: str) -> None:
         ("semantic_hit", "semantic_hits"),
         ("miss", "cache_misses"),
         ("bypass", "cache_bypasses"),
+        ("joined", "joined"),
     ],
 )
 def test_each_word_of_the_cache_has_its_counter(outcome: str, counter: str) -> None:

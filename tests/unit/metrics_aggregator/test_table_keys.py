@@ -47,6 +47,14 @@ def test_a_partitions_entries_can_be_read_again() -> None:
     assert entries.position == position
 
 
+def test_a_tally_of_before_a_counter_was_added_can_be_read() -> None:
+    """Windows that are open while a process is replaced lose nothing; the counter begins at 0."""
+    stored = msgspec.msgpack.decode(value_from(tally()))
+    entries = read_entries([(window_key(4, WINDOW), msgspec.msgpack.encode(stored[:-1]))])
+    (read,) = entries.windows.values()
+    assert (read, read.joined) == (tally(), 0)
+
+
 def test_a_partition_that_was_never_folded_begins_before_its_first_record() -> None:
     """No entries is a state like any."""
     assert read_entries([]).position == Position(through_offset=-1)

@@ -180,3 +180,18 @@ def test_targets_that_answered_without_ending_the_request_are_remembered() -> No
     known = told.known()
     assert isinstance(known, OpenAttempt)
     assert known.left == ("first/one", "third/three")
+
+
+def test_a_request_that_is_put_off_stands_where_its_last_call_left_it() -> None:
+    """One that no call was made for is not known any more."""
+    told = Told()
+    told.index.start("r", attempt=1, owner="me.1", due_ms=DUE_MS)
+    told.index.put_off("r", attempts=0)
+    told.index.put_off("r", attempts=2)
+    assert told.known() is None
+    told.hear("started").hear("finished")
+    told.index.start("r", attempt=2, owner="me.1", due_ms=DUE_MS)
+    told.index.put_off("r", attempts=1)
+    known = told.known()
+    assert isinstance(known, OpenAttempt)
+    assert (known.attempt, known.is_finished) == (1, True)

@@ -16,10 +16,15 @@ def wish(number: int = 1, *, action: str = "cancel", tenant: str = "acme") -> Co
     return ControlRequested(action=action, request_id=request_id(number), tenant=tenant, at=0)
 
 
+def unasked() -> None:
+    """What must not be called."""
+    raise AssertionError
+
+
 def test_a_running_request_is_told() -> None:
     """Once it is served no more, nobody is told."""
     cancels, told = Cancels(FakeClock()), []
-    cancels.serve(requested(1), lambda: told.append(1))
+    cancels.serve(requested(1), lambda: told.append(1), unasked)
     cancels.hear(wish(2))
     cancels.hear(wish(1, action="revoke"))
     cancels.hear(wish(1, tenant="other"))
@@ -39,7 +44,7 @@ def test_a_request_that_comes_later_is_told_at_once() -> None:
     cancels.hear(wish(1))
     assert cancels.is_wanted(requested(1))
     assert not cancels.is_wanted(requested(1, tenant="other"))
-    cancels.serve(requested(1), lambda: told.append(1))
+    cancels.serve(requested(1), lambda: told.append(1), unasked)
     assert told == [1]
     clock.advance(3_601)
     cancels.hear(wish(2))
@@ -47,14 +52,18 @@ def test_a_request_that_comes_later_is_told_at_once() -> None:
     assert cancels.is_wanted(requested(2))
 
 
-def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The oldest go first."""
-    monkeypatch.setattr("services.model_caller.cancels._MOST_REMEMBERED", 2)
-    cancels = Cancels(FakeClock())
-    for number in range(4):
-        cancels.hear(wish(number))
-    wanted = [number for number in range(4) if cancels.is_wanted(requested(number))]
-    assert wanted == [2, 3]
+def test_who_has_joiners_is_told_to_leave_and_not_to_stop() -> None:
+    """Until the last of them is gone: then the call is of no use to anybody."""
+    cancels, told = Cancels(FakeClock()), []
+    cancels.serve(requested(1), lambda: told.append("stop"), lambda: told.append("leave"))
+    cancels.hear(wish(1, action="hold"))
+    assert not told
+    cancels.hear(wish(1))
+    assert told == ["leave"]
+    assert (cancels.is_wanted(requested(1)), cancels.is_left(requested(1))) == (False, True)
+    cancels.hear(wish(1, action="release"))
+    assert told == ["leave", "stop"]
+    assert (cancels.is_wanted(requested(1)), cancels.is_left(requested(1))) == (True, False)
 
 
 async def test_a_stop_ends_what_is_awaited_and_not_its_task() -> None:

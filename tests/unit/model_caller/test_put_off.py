@@ -1,5 +1,8 @@
 """What becomes of requests whose call may not start."""
 
+from typing import Any
+
+import msgspec
 import pytest
 
 from services.model_caller.decide import failure
@@ -7,7 +10,9 @@ from services.model_caller.put_off import (
     DELAYS_MS,
     batch_of_one,
     final_error,
+    may_come_again,
     next_turn,
+    pause_after,
     shut_error,
 )
 from services.model_caller.wishes import Shut
@@ -75,16 +80,68 @@ def test_background_work_without_a_deadline_can_always_wait() -> None:
     assert emit is not None
 
 
-def test_what_was_called_already_ends_as_its_last_call_did() -> None:
-    """Only a request for which nothing was called is put off."""
-    last = failure("provider_timeout", "Late.")
-    options = {"has_calls": True, "remaining_ms": 1.0}
-    assert final_error(SHUT, last, **options) == last.error  # type: ignore[arg-type]
-    assert final_error(SHUT, None, **options) == shut_error(SHUT)  # type: ignore[arg-type]
-    assert final_error(SHUT, None, has_calls=False, remaining_ms=1.0) is None
-    expired = final_error(SHUT, last, has_calls=True, remaining_ms=0.0)
-    assert expired is not None
-    assert expired.code == "deadline_exceeded"
+@pytest.mark.parametrize(
+    ("pause_ms", "wait"),
+    [(2_001, 0), (5_000, 0), (5_001, 1), (30_000, 1), (30_001, 2), (300_000, 2), (900_000, 2)],
+)
+def test_who_was_told_how_long_to_wait_waits_that_long(pause_ms: int, wait: int) -> None:
+    """In the first topic that is slow enough, or in the slowest, whatever turn it is."""
+    emit = next_turn(
+        member(priority=2, deadline_at=NOW_MS + 86_400_000),
+        headers={RETRY_TURNS: (1).to_bytes(4, "big")},
+        now_ms=NOW_MS,
+        attempts=3,
+        pause_ms=pause_ms,
+    )
+    assert emit is not None
+    assert emit.topic == RETRY_TOPICS[wait]
+    assert emit.delay == Delay(due_ms=NOW_MS + DELAYS_MS[wait], turns=2, attempts=3)
+
+
+@pytest.mark.parametrize(
+    ("pause_ms", "left_ms", "waits"),
+    [
+        pytest.param(20_000, 30_001, True, id="in time"),
+        pytest.param(20_000, 30_000, False, id="its topic is too slow"),
+        pytest.param(900_000, 600_000, False, id="the pause is longer than the deadline allows"),
+    ],
+)
+def test_a_pause_beyond_the_deadline_is_not_waited_for(
+    pause_ms: int, left_ms: int, *, waits: bool
+) -> None:
+    """The caller is told at once."""
+    event = member(priority=1, deadline_at=NOW_MS + left_ms)
+    emit = next_turn(event, headers={}, now_ms=float(NOW_MS), attempts=1, pause_ms=pause_ms)
+    assert (emit is not None) is waits
+
+
+BUSY = failure("provider_rate_limited", "Busy.")
+
+
+@pytest.mark.parametrize(
+    ("changes", "pause_ms", "again"),
+    [
+        pytest.param({"retry_after_ms": 2_000}, 0, True, id="short: waited for here"),
+        pytest.param({"retry_after_ms": 2_001}, 2_001, True, id="long"),
+        pytest.param({"retry_after_ms": 60_000, "has_output": True}, 0, False, id="output"),
+        pytest.param({"retry_after_ms": 60_000, "is_retriable": False}, 0, False, id="quota"),
+    ],
+)
+def test_only_what_may_be_repeated_comes_again(
+    changes: dict[str, Any], pause_ms: int, *, again: bool
+) -> None:
+    """After output, or an error that time does not mend, there is no later call."""
+    failed = msgspec.structs.replace(BUSY, **changes)
+    assert pause_after(failed) == pause_ms
+    assert may_come_again(failed) is again
+
+
+def test_what_speaks_for_no_later_call_is_how_the_last_one_ended() -> None:
+    """Without a call nothing speaks against one."""
+    assert may_come_again(None)
+    assert final_error(SHUT, BUSY, remaining_ms=1.0) == BUSY.error
+    assert final_error(SHUT, None, remaining_ms=1.0) == shut_error(SHUT)
+    assert final_error(SHUT, BUSY, remaining_ms=0.0).code == "deadline_exceeded"
 
 
 def test_it_comes_back_as_a_batch_of_one() -> None:

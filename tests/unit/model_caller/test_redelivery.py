@@ -24,6 +24,7 @@ from services.model_caller.redelivery import (
 from services.shared.domain.configuration import Model, ModelTarget, OnUnknown
 from services.shared.domain.errors import PublicError, error_document
 from services.shared.domain.events import ResultChunk, Target
+from services.shared.domain.terminal import CALL_GOES_ON, CALL_HEADER
 
 STARTED = OpenAttempt(attempt=2, owner="model-caller-0.aaa", offset=7)
 BETWEEN = msgspec.structs.replace(STARTED, is_finished=True)
@@ -50,6 +51,28 @@ def test_the_table(
 ) -> None:
     """What the log knows and whether its owner lives decide."""
     assert on_delivery(known, owner_is_gone=owner_is_gone) == step
+
+
+@pytest.mark.parametrize(
+    ("known", "step"),
+    [
+        pytest.param(None, Serve(2), id="nothing is known"),
+        pytest.param(Ended(9), Replay(9), id="it has ended meanwhile"),
+        pytest.param(BETWEEN, Serve(2), id="nobody is at it, though its caller lives"),
+        pytest.param(STARTED, Serve(2), id="how the last call ended is not in the log"),
+        pytest.param(
+            msgspec.structs.replace(BETWEEN, attempt=1), Serve(2), id="the log knows less"
+        ),
+        pytest.param(
+            msgspec.structs.replace(BETWEEN, attempt=3), Park(), id="another record went on"
+        ),
+    ],
+)
+def test_a_record_that_was_put_off_knows_how_many_calls_there_were(
+    known: OpenAttempt | Ended | None, step: Serve | Replay | Park | Settle
+) -> None:
+    """Only a further call means that somebody is at its request."""
+    assert on_delivery(known, owner_is_gone=False, put_off_after=2) == step
 
 
 OWN = "model-caller-0.bbb"
@@ -132,6 +155,8 @@ def test_a_reader_follows_the_first_attempt_with_output() -> None:
     """Others are passed over, and whatever comes after the end."""
     assert stream_of([JOINED, DELTA, OTHER, SECOND, THIRD, DELTA]) == (DELTA, SECOND, THIRD)
     assert stream_of([DELTA, TOLD, END]) == (DELTA, TOLD)
+    left = msgspec.structs.replace(TOLD, headers={CALL_HEADER: CALL_GOES_ON})
+    assert stream_of([DELTA, left, END]) == (DELTA, END), "others read on"
 
 
 def test_a_reader_takes_each_chunk_once_and_none_after_a_gap() -> None:
