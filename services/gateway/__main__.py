@@ -82,10 +82,11 @@ class _LogHealth:
         self.why = "" if confirmed else "it does not answer"
 
 
-def _log(settings: GatewaySettings) -> KafkaLog:
+def _log(settings: GatewaySettings, *, on_lost: Callable[[], None]) -> KafkaLog:
     return KafkaLog(
         connection_from(settings, client_id=f"{SERVICE}-{settings.slot}"),
         topics=written_topics(packaged_topics()),
+        on_lost=on_lost,
     )
 
 
@@ -97,8 +98,8 @@ async def _run(  # wiring, one statement a part
     secret = read_secret(settings.secret_file)
     prepare_codec()
     registry = CollectorRegistry()
-    stop = stop_on_signals()
-    log = _log(settings)
+    stop, lost = stop_on_signals(), asyncio.Event()
+    log = _log(settings, on_lost=lost.set)
     async with AsyncExitStack() as stack:
         producer = await connected_producer(log, stop=stop)
         if producer is None:
@@ -152,6 +153,7 @@ async def _run(  # wiring, one statement a part
             disk=disk,
             pass_by=crash_point,
         )
+        _keep_running(_end_when(lost, desk), stack=stack, stop=stop)
         health_api = _health_api(registry, health, disk)
         table = routes(desk, models=configuration.models, finder=finder, health=health_api)
         _serve_own_probes(settings, registry, health_api)
@@ -261,6 +263,17 @@ async def _serve(  # noqa: PLR0913  # everything comes together here
 def _end_all(desk: Desk) -> None:
     desk.replies.end_all(_LEAVING)
     desk.streams.end_all(_LEAVING)
+
+
+async def _end_when(lost: asyncio.Event, desk: Desk) -> None:
+    """Answer nobody any more once the log has forgotten what it acknowledged.
+
+    What this process knows of it (claims, places of chunks) is then not so any more, and partitions
+    that had more of its records take no new ones; a fresh process can serve at once.
+    """
+    await lost.wait()
+    _LOG.critical("stopping: the log does not know what it acknowledged")
+    _end_all(desk)
 
 
 async def _ended(task: "asyncio.Task[None]") -> None:
