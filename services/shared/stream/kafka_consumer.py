@@ -173,7 +173,7 @@ class KafkaConsumer:
         return polled
 
     async def _restart(self, offsets: Mapping[TopicPartition, int]) -> None:
-        owned = offsets.keys() & self.assignment()
+        owned = self.assignment() & offsets.keys()
         try:
             starts = await self._consumer.beginning_offsets(list(owned))
             ends = await self._consumer.end_offsets(list(owned))

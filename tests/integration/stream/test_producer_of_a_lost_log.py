@@ -22,9 +22,7 @@ async def test_it_says_that_the_log_does_not_know_what_it_acknowledged(
     for made in admin.create_topics([NewTopic(TOPIC, num_partitions=1)]).values():
         await asyncio.to_thread(made.result)
     lost = asyncio.Event()
-    log = KafkaLog(
-        KafkaConnection(bootstrap=kafka_bootstrap), topics=[TOPIC], on_lost=lost.set
-    )
+    log = KafkaLog(KafkaConnection(bootstrap=kafka_bootstrap), topics=[TOPIC], on_lost=lost.set)
     producer = log.producer()
     await producer.start()
     await (await producer.send(TOPIC, partition=0, key=None, value=b"kept", headers=[]))

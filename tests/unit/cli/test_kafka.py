@@ -45,7 +45,9 @@ def test_it_is_reachable_from_this_machine_alone(broker: Broker) -> None:
 def test_it_forces_each_write_to_the_disk_when_asked(broker: Broker) -> None:
     """Usually the kernel decides when; with the option an acknowledged record is on the disk."""
     assert "log.flush.interval.messages" not in settings(broker)
-    assert settings(msgspec.structs.replace(broker, fsync=True))["log.flush.interval.messages"] == "1"
+    assert (
+        settings(msgspec.structs.replace(broker, fsync=True))["log.flush.interval.messages"] == "1"
+    )
 
 
 def test_it_takes_what_the_pipeline_sends(broker: Broker) -> None:

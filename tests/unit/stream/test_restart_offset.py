@@ -22,7 +22,7 @@ MANY = 50 * REPLAYED_RECORDS
 def test_it_is_the_start_or_not_far_from_the_end(
     offset: int, start: int, end: int, expected: int
 ) -> None:
-    """Forgotten records are passed over; a lost end is met a bounded number of records before it."""
+    """Forgotten records are passed over; only so many before a lost end are taken again."""
     assert restart_offset(offset, start=start, end=end) == expected
 
 
