@@ -5,13 +5,14 @@ import asyncio
 from services.gateway.leaving import end_when
 from services.gateway.replies import Replies
 from services.shared.domain.events import ChunkKind
+from services.shared.domain.ids import RANDOM_BYTES, new_request_id
 from services.shared.domain.topics import Topic
 from tests.support.fake_clock import FakeClock, run_on_fake_time
 from tests.support.gateways import Gateway
 from tests.support.memory_log import MemoryCluster
 
 PARTITIONS = {str(topic): 1 for topic in Topic}
-WAITING, STREAMED = "req_" + "1" * 34, "req_" + "2" * 32 + "00"
+WAITING = "req_" + "1" * 34
 
 
 def test_whoever_waits_is_told_when_the_log_has_forgotten() -> None:
@@ -21,9 +22,12 @@ def test_whoever_waits_is_told_when_the_log_has_forgotten() -> None:
         gateway = Gateway(MemoryCluster(clock, topics=PARTITIONS), partition=0)
         await gateway.start()
         lost = asyncio.Event()
-        replies = Replies()
-        ending = asyncio.create_task(end_when(lost, replies, gateway.streams))
-        waiters = [replies.expect(WAITING), gateway.streams.attach(STREAMED, after=None)]
+        replies, streams = Replies(), gateway.streams
+        streamed = new_request_id(
+            now_ms=int(clock.now_ms()), random=bytes(RANDOM_BYTES), reply_partition=0
+        )
+        ending = asyncio.create_task(end_when(lost, replies, streams))
+        waiters = [replies.expect(WAITING), streams.attach(streamed, after=None)]
         await asyncio.sleep(1)
         assert not ending.done()
         lost.set()
