@@ -32,6 +32,14 @@ def up(  # noqa: PLR0913  one argument an option
         list[str] | None,
         typer.Option(help="Run several processes of a service.", metavar="SERVICE=N"),
     ] = None,
+    fsync: Annotated[
+        bool,
+        typer.Option(
+            "--fsync",
+            help="Have Kafka force each write to the disk: a power loss then loses nothing that "
+            "was accepted.",
+        ),
+    ] = False,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Run in the background.")] = False,
     no_table: Annotated[bool, typer.Option("--no-table", help="Log lines only.")] = False,
     demo: Annotated[
@@ -51,6 +59,7 @@ def up(  # noqa: PLR0913  one argument an option
         port=port,
         partitions=partitions,
         scale=parse_scale(scale or []),
+        fsync=fsync,
         with_table=invocation.console.is_terminal and not (no_table or background),
         in_background=background,
         with_demo=demo,

@@ -20,6 +20,7 @@ from services.gateway.front_door.limits import FrontDoorLimits
 from services.gateway.front_door.server import ServerHooks, serve, stop_on_signals
 from services.gateway.health_api import HealthApi
 from services.gateway.idempotency import Idempotency, IdempotencyMetrics
+from services.gateway.leaving import end_all, end_when
 from services.gateway.refusal_metrics import RefusalMetrics
 from services.gateway.replies import Replies
 from services.gateway.routes import routes
@@ -36,7 +37,7 @@ from services.shared.adapters.system_clock import SystemClock
 from services.shared.codec.records import prepare_codec
 from services.shared.codec.topics import packaged_topics
 from services.shared.domain.admission.limits import limits_from_configuration
-from services.shared.domain.errors import InvalidConfiguration, PublicError
+from services.shared.domain.errors import InvalidConfiguration
 from services.shared.domain.ids import RANDOM_BYTES, new_request_id
 from services.shared.domain.name_patterns import NamePatterns
 from services.shared.domain.topics import Topic
@@ -64,11 +65,6 @@ from services.shared.telemetry.probes import serve_probes
 
 SERVICE = "gateway"
 _LOG = logging.getLogger("services.gateway")
-_LEAVING = PublicError(
-    code="server_shutting_down",
-    message="This gateway is shutting down. Ask again; another one answers.",
-    retry_after_ms=1000,
-)
 
 
 class _LogHealth:
@@ -82,10 +78,11 @@ class _LogHealth:
         self.why = "" if confirmed else "it does not answer"
 
 
-def _log(settings: GatewaySettings) -> KafkaLog:
+def _log(settings: GatewaySettings, *, on_lost: Callable[[], None]) -> KafkaLog:
     return KafkaLog(
         connection_from(settings, client_id=f"{SERVICE}-{settings.slot}"),
         topics=written_topics(packaged_topics()),
+        on_lost=on_lost,
     )
 
 
@@ -97,8 +94,8 @@ async def _run(  # wiring, one statement a part
     secret = read_secret(settings.secret_file)
     prepare_codec()
     registry = CollectorRegistry()
-    stop = stop_on_signals()
-    log = _log(settings)
+    stop, lost = stop_on_signals(), asyncio.Event()
+    log = _log(settings, on_lost=lost.set)
     async with AsyncExitStack() as stack:
         producer = await connected_producer(log, stop=stop)
         if producer is None:
@@ -123,7 +120,13 @@ async def _run(  # wiring, one statement a part
         arrivals = follow(reader, _to_both(replies, streams))
         claims = ClaimLog(log, producer, clock=clock)
         disk = await _disk_guard(settings, registry)
-        for work in (arrivals, watch(reader, health.note), claims.follow(), *_looks(disk)):
+        for work in (
+            arrivals,
+            watch(reader, health.note),
+            claims.follow(),
+            end_when(lost, replies, streams),
+            *_looks(disk),
+        ):
             _keep_running(work, stack=stack, stop=stop)
         publisher = KafkaRequestPublisher(
             producer, secret=secret, clock=clock, on_outcome=health.note
@@ -253,14 +256,9 @@ async def _serve(  # noqa: PLR0913  # everything comes together here
         hooks=ServerHooks(
             on_ready=_say_where,
             on_shutdown=health_api.leave,
-            on_drain_over=lambda: _end_all(desk),
+            on_drain_over=lambda: end_all(desk.replies, desk.streams),
         ),
     )
-
-
-def _end_all(desk: Desk) -> None:
-    desk.replies.end_all(_LEAVING)
-    desk.streams.end_all(_LEAVING)
 
 
 async def _ended(task: "asyncio.Task[None]") -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from aiokafka.structs import RecordMetadata, TopicPartition
 
 from services.shared.domain.errors import PoisonRecord, Unavailable
-from services.shared.stream.client import OnAssigned, OnPartitions, Polled, Raw
+from services.shared.stream.client import OnAssigned, OnPartitions, Polled, Raw, restart_offset
 from tests.support.memory_group import Heartbeat, MemoryGroup
 from tests.support.memory_partition import Headers, PartitionView, is_oversize
 
@@ -84,7 +84,10 @@ class MemoryConsumer:
         lost = frozenset(where for where, view in self._views.items() if view.is_out_of_range)
         if lost:
             for where in lost:
-                self._views[where].position = self._cluster.partition(where).start
+                view, partition = self._views[where], self._cluster.partition(where)
+                view.position = restart_offset(
+                    view.position, start=partition.start, end=partition.end
+                )
             await on_reset(lost)
             return None
         polled: dict[TopicPartition, list[Raw]] = {}

@@ -81,4 +81,4 @@ def _options(request: StartRequest) -> list[str]:
         options += ["--partitions", str(request.partitions)]
     for name, count in request.scale.items():
         options += ["--scale", f"{name}={count}"]
-    return options
+    return [*options, "--fsync"] if request.fsync else options

@@ -48,6 +48,7 @@ class Broker(msgspec.Struct, frozen=True, kw_only=True):
         folder: Its settings and data.
         port: Where clients connect.
         controller_port: Where it connects to itself.
+        fsync: Whether it acknowledges only what it has forced to the disk.
     """
 
     java: Java
@@ -55,6 +56,7 @@ class Broker(msgspec.Struct, frozen=True, kw_only=True):
     folder: Path
     port: int
     controller_port: int
+    fsync: bool = False
 
     @property
     def bootstrap(self) -> str:
@@ -70,7 +72,9 @@ class Broker(msgspec.Struct, frozen=True, kw_only=True):
 def server_properties(broker: Broker) -> dict[str, str]:
     """The broker's settings: one node, small, quick to start and to come back."""
     listeners = {"PLAINTEXT": broker.port, "CONTROLLER": broker.controller_port}
+    durable = {"log.flush.interval.messages": "1"} if broker.fsync else {}
     return {
+        **durable,
         "process.roles": "broker,controller",
         "node.id": "1",
         "controller.quorum.voters": f"1@{HOST}:{broker.controller_port}",

@@ -45,6 +45,7 @@ class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
         port: The gateway's port; null = the usual one, or a free one.
         partitions: Partitions of each pipeline topic; null = as many as there are, or the default.
         scale: Number of instances by service, where it is not one.
+        fsync: Whether Kafka acknowledges only what it has forced to the disk.
         with_table: Whether to keep a table on the screen.
         in_background: Whether nobody looks: events only, no log lines.
         with_demo: Whether to send a first request and show its journey.
@@ -56,6 +57,7 @@ class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
     port: int | None = None
     partitions: int | None = None
     scale: dict[str, int] = {}
+    fsync: bool = False
     with_table: bool = False
     in_background: bool = False
     with_demo: bool = False
@@ -140,6 +142,7 @@ def make_plan(
         folder=layout.kafka,
         port=ports["kafka"],
         controller_port=ports[CONTROLLER],
+        fsync=request.fsync,
     )
     was_formatted = is_formatted(broker)
     jvm_options = prepare_broker(broker, log=layout.log_of("kafka"), console=console)

@@ -25,6 +25,19 @@ MAX_RECORD_BYTES = 8 * 1024 * 1024
 DEAD_LETTER_HEADROOM_BYTES = 64 * 1024
 """What a dead letter may be larger than its record, for the headers that say why."""
 
+REPLAYED_RECORDS = 10_000
+"""So many of a partition are taken again after it lost its end: more than come in a few minutes."""
+
+
+def restart_offset(offset: int, *, start: int, end: int) -> int:
+    """Where a group goes on whose offset is outside of the log.
+
+    Before its start the log has forgotten records: on from the start. Beyond its end it has lost
+    records that it had acknowledged, and perhaps what earlier ones had caused; so the last ones are
+    taken again, but not days of them.
+    """
+    return start if offset < start else max(start, end - REPLAYED_RECORDS)
+
 
 def record_limit_bytes(topic: str) -> int:
     """Largest record that a topic takes, with key, headers and framing."""
@@ -63,7 +76,7 @@ class Consumer(Protocol):
             on_assigned: Told the partitions that are owned from now on and the offset at which
                 each goes on, before any record of them. Pauses of before are gone.
             on_revoked: Told the partitions that are no longer owned; may still commit.
-            on_reset: Told the partitions whose position fell out of range and was set to the start.
+            on_reset: Told the partitions whose position fell out of range; see ``restart_offset``.
 
         Raises:
             Unavailable: No broker answers. Retriable.
@@ -71,7 +84,7 @@ class Consumer(Protocol):
         ...
 
     async def poll(self, *, timeout_s: float, max_records: int) -> Polled:
-        """Wait for records, at most ``timeout_s``; an out-of-range position resumes at the start.
+        """Wait for records, at most ``timeout_s``; one out of range: see ``restart_offset``.
 
         Raises:
             Unavailable: No broker answers. Retriable.

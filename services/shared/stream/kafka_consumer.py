@@ -19,7 +19,13 @@ from aiokafka.errors import (
 from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, SyncGroupRequest
 
 from services.shared.domain.errors import MustStop, Unavailable
-from services.shared.stream.client import OnAssigned, OnPartitions, Polled, TopicPartition
+from services.shared.stream.client import (
+    OnAssigned,
+    OnPartitions,
+    Polled,
+    TopicPartition,
+    restart_offset,
+)
 from services.shared.stream.kafka_closing import closed_soon
 from services.shared.stream.kafka_connection import KafkaConnection
 
@@ -158,7 +164,7 @@ class KafkaConsumer:
                 timeout_ms=int(timeout_s * 1000), max_records=max_records
             )
         except OffsetOutOfRangeError as error:
-            await self._restart(frozenset(error.args[0]))
+            await self._restart(error.args[0])
             return {}
         except NoOffsetForPartitionError:
             return {}  # `place` is about to give it one
@@ -166,15 +172,17 @@ class KafkaConsumer:
             raise Unavailable("kafka", repr(error)) from error
         return polled
 
-    async def _restart(self, partitions: frozenset[TopicPartition]) -> None:
-        owned = partitions & self.assignment()
+    async def _restart(self, offsets: Mapping[TopicPartition, int]) -> None:
+        owned = self.assignment() & offsets.keys()
         try:
             starts = await self._consumer.beginning_offsets(list(owned))
+            ends = await self._consumer.end_offsets(list(owned))
         except KafkaError as error:
             raise Unavailable("kafka", repr(error)) from error
         owned &= self.assignment()
         for where in owned:
-            self._consumer.seek(where, starts[where])
+            at = restart_offset(offsets[where], start=starts[where], end=ends[where])
+            self._consumer.seek(where, at)
         if owned and self._on_reset is not None:
             await self._on_reset(owned)
 

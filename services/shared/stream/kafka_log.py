@@ -1,6 +1,6 @@
 """The log on a real Kafka, by aiokafka."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from services.shared.stream.kafka_connection import KafkaConnection
 from services.shared.stream.kafka_consumer import KafkaConsumer
@@ -11,10 +11,17 @@ from services.shared.stream.kafka_reader import KafkaReader
 class KafkaLog:
     """Makes clients of one Kafka cluster."""
 
-    def __init__(self, connection: KafkaConnection, *, topics: Iterable[str]) -> None:
-        """Remember the cluster and the topics that producers will write to."""
+    def __init__(
+        self,
+        connection: KafkaConnection,
+        *,
+        topics: Iterable[str],
+        on_lost: Callable[[], None] | None = None,
+    ) -> None:
+        """Remember the cluster, the topics that producers will write to, and whom they tell."""
         self._connection = connection
         self._topics = tuple(topics)
+        self._on_lost = on_lost
 
     def consumer(self, *, topic: str, group: str, instance_id: str | None) -> KafkaConsumer:
         """A consumer of one topic in a group."""
@@ -22,7 +29,7 @@ class KafkaLog:
 
     def producer(self) -> KafkaProducer:
         """An idempotent producer."""
-        return KafkaProducer(self._connection, topics=self._topics)
+        return KafkaProducer(self._connection, topics=self._topics, on_lost=self._on_lost)
 
     def reader(self) -> KafkaReader:
         """A reader without a group."""

@@ -1,10 +1,10 @@
 """Writing records, by aiokafka."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, OutOfOrderSequenceNumber
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.structs import RecordMetadata
 
@@ -24,9 +24,23 @@ _SMALL_BYTES = 1024 * 1024
 class KafkaProducer:
     """An idempotent producer, acknowledged by all in-sync replicas."""
 
-    def __init__(self, connection: KafkaConnection, *, topics: Sequence[str]) -> None:
-        """Prepare; ``start`` connects."""
+    def __init__(
+        self,
+        connection: KafkaConnection,
+        *,
+        topics: Sequence[str],
+        on_lost: Callable[[], None] | None = None,
+    ) -> None:
+        """Prepare; ``start`` connects.
+
+        Args:
+            connection: Of the process.
+            topics: What it writes to.
+            on_lost: Told when the log does not know what it acknowledged to this producer, as after
+                a power loss. A partition that says so takes nothing more from it.
+        """
         self._topics = topics
+        self._on_lost = on_lost
         self._partitions: dict[str, int] = {}
         self._producer = AIOKafkaProducer(
             **connection.options(),
@@ -72,7 +86,14 @@ class KafkaProducer:
             )
         except KafkaError as error:
             raise Unavailable("kafka", repr(error)) from error
+        if self._on_lost is not None:
+            future.add_done_callback(self._look_at)
         return future
+
+    def _look_at(self, done: "asyncio.Future[RecordMetadata]") -> None:
+        is_lost = not done.cancelled() and isinstance(done.exception(), OutOfOrderSequenceNumber)
+        if is_lost and self._on_lost is not None:
+            self._on_lost()
 
     async def stop(self) -> None:
         """Send what is buffered and disconnect."""

@@ -376,7 +376,7 @@ class ConsumerLoop(Generic[E]):
         for partition in partitions:
             position = self.consumer.position(partition)
             _LOG.error(
-                "the position fell out of the log; going on at its start",
+                "the position fell out of the log",
                 extra={
                     "topic": partition.topic,
                     "partition": partition.partition,

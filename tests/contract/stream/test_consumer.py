@@ -71,6 +71,24 @@ async def test_the_next_member_goes_on_where_the_group_has_committed(backend: Lo
     await second.consumer.stop()
 
 
+async def test_a_group_beyond_the_end_takes_the_last_records_again(backend: LogBackend) -> None:
+    """A log that lost its end to a power loss is read again, and what comes then is not skipped."""
+    await backend.make_topic(TOPIC)
+    for i in range(5):
+        await backend.append(TOPIC, b"%d" % i)
+    first = await Member(backend).join()
+    await first.take(5)
+    await first.consumer.commit({place(): 9})
+    await first.consumer.stop()
+    second = await Member(backend).join()
+    assert second.positions == {0: 9}
+    assert await second.take(5) == [b"%d" % i for i in range(5)]
+    assert ("reset", frozenset({0})) in second.told
+    await backend.append(TOPIC, b"new")
+    assert (await second.take(6))[-1] == b"new"
+    await second.consumer.stop()
+
+
 async def test_aborted_records_are_holes(backend: LogBackend) -> None:
     """They are never handed out, keep their offsets, and the position passes them and markers."""
     await backend.make_topic(TOPIC)

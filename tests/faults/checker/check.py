@@ -11,6 +11,7 @@ from tests.faults.checker.endings import (
 from tests.faults.checker.history import History, Violation
 from tests.faults.checker.keys import idempotent
 from tests.faults.checker.logs import dlq_exact, no_gap
+from tests.faults.checker.losses import unexplained
 from tests.faults.checker.payments import ledger_sum, paid_once
 from tests.faults.checker.streams import (
     no_silent_truncation,
@@ -35,10 +36,11 @@ CHECKS: Mapping[str, Callable[[History], list[Violation]]] = {
 
 
 def violations(history: History, *, unchecked: Collection[str] = ()) -> list[Violation]:
-    """Everything that is wrong with a history, but for what is not to be checked."""
-    return [
+    """Everything that is wrong, but for what is not to be checked and what a loss explains."""
+    found = [
         violation
         for name, check in CHECKS.items()
         if name not in unchecked
         for violation in check(history)
     ]
+    return unexplained(found, history)

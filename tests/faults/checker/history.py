@@ -206,6 +206,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
         victims: Processes that were harmed.
         recovery_s: How soon after the healing requests must be answered.
         evidence: What proves that it happened.
+        forgets: Whether what was acknowledged before may be gone.
     """
 
     name: str
@@ -216,6 +217,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
     victims: tuple[str, ...] = ()
     recovery_s: float = 20.0
     evidence: str = ""
+    forgets: bool = False
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):

@@ -98,11 +98,12 @@ class Rig:
         }
         self.stack = RunningStack(data, environ)
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
         """Start it; returns when requests are answered."""
         self.stack.up(
-            "--config", str(self.config), "--partitions", str(PARTITIONS), "--scale", "gateway=2"
-        )
+            "--config", str(self.config), "--partitions", str(PARTITIONS), "--scale", "gateway=2",
+            *options,
+        )  # fmt: skip
 
     def path(self, name: str) -> Path:
         """A file beside the stack's own."""
@@ -275,11 +276,13 @@ class Rigs:
 @contextmanager
 def running_rig(
     prepare: Callable[[Path], contextlib.AbstractContextManager[object]] | None = None,
+    *options: str,
 ) -> Iterator[Rig]:
     """A stack of its own for the length of a ``with`` block.
 
     Args:
         prepare: Given the data directory, enters what has to be there before the stack starts.
+        options: More options of ``millrace up``.
     """
     with temporary_folder("faults") as folder, contextlib.ExitStack() as life:
         data = folder / "data"
@@ -288,7 +291,7 @@ def running_rig(
             life.enter_context(prepare(data))
         life.enter_context(watched(data))
         rig = Rig(folder, data)
-        rig.start()
+        rig.start(*options)
         try:
             yield rig
         finally:

@@ -97,13 +97,14 @@ class Scene:
         lost: str = "",
         victims: Sequence[str] = (),
         recovery_s: float = 20.0,
+        forgets: bool = False,
     ) -> AsyncIterator[Harm]:
         """A fault for the length of an ``async with`` block, which has to note its evidence."""
         harm, begun_s = Harm(), time.time()
         yield harm
         fault = Fault(
             name=name, begun_s=begun_s, healed_s=time.time(), is_total=is_total, lost=lost,
-            victims=tuple(victims), recovery_s=recovery_s, evidence=harm.evidence,
+            victims=tuple(victims), recovery_s=recovery_s, evidence=harm.evidence, forgets=forgets,
         )  # fmt: skip
         self.faults.append(fault)
 
@@ -111,6 +112,10 @@ class Scene:
         """Whether somebody who asked since then was told 503."""
         operations = operations_from_lines(self._log.lines())
         return any(o.status == 503 and o.invoked_s > begun_s for o in operations)
+
+    def accepted(self) -> list[Operation]:
+        """Requests that were accepted so far."""
+        return [o for o in operations_from_lines(self._log.lines()) if _owes(o)]
 
     async def watch_health(self, session: aiohttp.ClientSession) -> None:
         """Ask the gateways how they are until cancelled."""

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from services.cli.local_stack.class_archive import archive_options, java_key
@@ -39,6 +40,14 @@ def test_it_is_reachable_from_this_machine_alone(broker: Broker) -> None:
     written = settings(broker)
     assert written["listeners"] == "PLAINTEXT://127.0.0.1:19092,CONTROLLER://127.0.0.1:19093"
     assert written["advertised.listeners"] == f"PLAINTEXT://{broker.bootstrap}"
+
+
+def test_it_forces_each_write_to_the_disk_when_asked(broker: Broker) -> None:
+    """Usually the kernel decides when; with the option an acknowledged record is on the disk."""
+    assert "log.flush.interval.messages" not in settings(broker)
+    assert (
+        settings(msgspec.structs.replace(broker, fsync=True))["log.flush.interval.messages"] == "1"
+    )
 
 
 def test_it_takes_what_the_pipeline_sends(broker: Broker) -> None:
