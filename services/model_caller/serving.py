@@ -201,7 +201,7 @@ class Serving:
         if review is None or len(answers) > 1:
             await self._complete(target, answers)
             return True
-        step = review.settle(answers[0], target, targets_left=len(targets) - 1)
+        step = await review.settle(answers[0], target, targets_left=len(targets) - 1)
         self._calls[0][-1] = review.noted(self._calls[0][-1])
         match step:
             case HandOn():
