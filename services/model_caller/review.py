@@ -13,15 +13,15 @@ from functools import partial
 import msgspec
 
 from services.model_caller.cascade.decide import NOT_JUDGED, Policy, Verdict, judge, judge_prefix
-from services.model_caller.cascade.signals import Given
 from services.model_caller.chunks import ChunkStream
 from services.model_caller.held import Beginning, Held, fragments_of
-from services.model_caller.levers.asked import Asked, asked_of
 from services.model_caller.levers.caps import Cap
 from services.model_caller.levers.effort import Effort, TooMuch, allowing
 from services.model_caller.levers.shaping import asking_again, capped, compacted
 from services.model_caller.levers.structure import fault_of_answer, mended
 from services.model_caller.review_metrics import ReviewMetrics
+from services.shared.domain.cascade.asked import Asked, asked_of
+from services.shared.domain.cascade.signals import Given
 from services.shared.domain.configuration_output import WhenInvalid
 from services.shared.domain.configuration_routing import CascadeStream
 from services.shared.domain.errors import PublicError

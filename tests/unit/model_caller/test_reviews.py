@@ -7,9 +7,9 @@ import msgspec
 import pytest
 from prometheus_client import CollectorRegistry
 
-from services.model_caller.cascade.calibration import Calibration, Fit
 from services.model_caller.review import MAX_BYTES_AT_ONCE, HandOn
 from services.model_caller.reviews import Reviews
+from services.shared.domain.cascade.calibration import Calibration, Fit
 from services.shared.domain.configuration import Configuration, Model, Retries
 from services.shared.domain.configuration_output import FeatureOutput, Output, WhenInvalid
 from services.shared.domain.events import RequestRouted

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from services.model_caller.levers.asked import Asked
 from services.model_caller.levers.effort import MAX_STEPS, Effort, TooMuch, allowing
 from services.model_caller.levers.schemas import why_not
 from services.model_caller.levers.structure import (
@@ -13,6 +12,7 @@ from services.model_caller.levers.structure import (
     fault_of_content,
     mended,
 )
+from services.shared.domain.cascade.asked import Asked
 
 SCHEMA: dict[str, Any] = {
     "type": "object",

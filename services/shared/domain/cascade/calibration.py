@@ -39,7 +39,7 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     Attributes:
         model: ``provider/model``, or ``*``.
-        task: Kind of task (``services.model_caller.cascade.signals.task_of``), or ``*``.
+        task: Kind of task (``services.shared.domain.cascade.signals.task_of``), or ``*``.
         part: What of an answer is read: ``whole`` or ``prefix``.
         intercept: The score where every signal is 0.
         weights: What each signal adds to the score, by its name.
