@@ -24,11 +24,12 @@ import msgspec
 import numpy as np
 
 from scripts.made_up_answers import Row, made_up
-from services.model_caller.cascade.calibration import Fit, calibration_file
-from services.model_caller.cascade.signals import KNOWN, Given, hard_fault, signals_of, task_of
-from services.model_caller.levers.asked import Asked
+from services.model_caller.cascade.faults import hard_fault
+from services.shared.domain.cascade.asked import Asked
+from services.shared.domain.cascade.calibration import Fit, calibration_file
+from services.shared.domain.cascade.signals import KNOWN, Given, signals_of, task_of
 
-TARGET = Path("services/model_caller/cascade/calibration.json")
+TARGET = Path("services/shared/adapters/cascade_calibration.json")
 ROWS = 16_000
 PREFIX_CHARS = 48 * 4
 _RIDGE = 1.0

@@ -4,13 +4,10 @@ import random
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 
 from services.model_caller.attempt_index import AttemptIndex
 from services.model_caller.calls import Service
 from services.model_caller.cancels import Cancels
-from services.model_caller.cascade.calibration import Calibration, calibration_of
-from services.model_caller.cascade.signals import KNOWN
 from services.model_caller.decide import RetryBudget
 from services.model_caller.embedded_inputs import EmbeddedInputs, InputMetrics
 from services.model_caller.gate_metrics import GateMetrics
@@ -32,6 +29,7 @@ from services.shared.adapters.aiohttp_model_provider import (
     Endpoint,
     open_session,
 )
+from services.shared.adapters.cascade_calibration import calibrations_of
 from services.shared.adapters.environment import (
     api_keys_of,
     configuration_from_environment,
@@ -44,7 +42,6 @@ from services.shared.adapters.system_clock import SystemClock
 from services.shared.adapters.tls import tls_context
 from services.shared.domain.cache_times import CacheTimes
 from services.shared.domain.configuration import Configuration, Provider
-from services.shared.domain.errors import InvalidConfiguration
 from services.shared.domain.events import ModelCallAttempt, RequestBatch, RequestRouted
 from services.shared.domain.topics import Topic
 from services.shared.ports.response_cache import ResponseCache
@@ -61,7 +58,6 @@ from services.shared.stream.service import run_stage
 from services.shared.stream.stage import Stage
 from services.shared.stream.stage import Tools as StageTools
 
-_CALIBRATION = Path(__file__).parent / "cascade" / "calibration.json"
 _SLOTS = PoolLimits(records=4096, size_bytes=512 * 1024 * 1024)
 
 
@@ -170,25 +166,6 @@ async def connected(  # noqa: PLR0913  # named, and wired in one place
     finally:
         await embedded.settle()
         await beside.stop()
-
-
-def calibrations_of(configuration: Configuration) -> dict[str, Calibration]:
-    """The calibrations that aliases name, by file; empty name = the shipped one.
-
-    Raises:
-        InvalidConfiguration: A file cannot be read, or is none.
-    """
-    found = {}
-    for name in {"", *(model.cascade.calibration for model in configuration.models.values())}:
-        path = Path(name) if name else _CALIBRATION
-        try:
-            found[name] = calibration_of(path.read_bytes(), known=KNOWN)
-        except (OSError, ValueError) as error:
-            raise InvalidConfiguration(
-                f"{path} is no calibration of the cascade: {error}. "
-                "Make one with `millrace route fit`, or leave `cascade.calibration` out."
-            ) from error
-    return found
 
 
 @asynccontextmanager

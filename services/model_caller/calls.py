@@ -23,8 +23,10 @@ from services.model_caller.embeddings import Known, Merged, Sent, merged_call, s
 from services.model_caller.held import Withdrawn
 from services.model_caller.packing import CallLimits
 from services.model_caller.rate_headers import asked_pause_ms
+from services.model_caller.shared_inputs import Company
 from services.model_caller.sse import EventTooLarge, SseDecoder
 from services.model_caller.stopping import Stop, Stopped
+from services.model_caller.turns import Turn
 from services.model_caller.usage import tokens_of
 from services.model_caller.wire import PATHS, upstream_body
 from services.shared.domain.cancellations import CANCELLED
@@ -85,7 +87,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         stop: Stops it from outside.
         body: The body in place of the caller's; empty = the caller's. Not for merged calls.
         known: For each request, vectors that need not be asked for; empty = none.
-        may_share: Whether it may be made together with others' calls.
+        company: With whom it may be made together; None = it is made by itself.
+        turn: Its place in the provider's rate, where it may be made together.
         marks_prompt: Whether what is worth it is marked for the provider's prompt cache.
     """
 
@@ -96,7 +99,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     stop: Stop
     body: bytes = b""
     known: Sequence[Known] = ()
-    may_share: bool = False
+    company: Company | None = None
+    turn: Turn | None = None
     marks_prompt: bool = False
 
 

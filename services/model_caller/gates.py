@@ -10,12 +10,14 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 
 from services.model_caller.breaker import Admission, Breaker, Verdict, verdict_of
-from services.model_caller.buckets import Buckets
+from services.model_caller.buckets import Buckets, Reserved
 from services.model_caller.calls import Reply, Service
 from services.model_caller.decide import OVERLOADED, CallFailed
 from services.model_caller.endpoints import Endpoints
 from services.model_caller.gate_metrics import GateMetrics
 from services.model_caller.packing import CallLimits
+from services.model_caller.shared_inputs import Company
+from services.model_caller.turns import Turn
 from services.model_caller.turnstile import LANES, Line, Turnstile
 from services.model_caller.wishes import Shut, Wish
 from services.shared.domain.events import CircuitState, ProviderHealth, Target
@@ -56,28 +58,39 @@ class _Provider:
             tokens_per_minute=service.tokens_per_minute,
         )
 
+    def company_of(self, wish: Wish, target: Target) -> tuple[str, Company] | None:
+        """Who may share a call with a wish's; None = it is made alone."""
+        if wish.company is None:
+            return None
+        isolates_inputs = self.service.isolates_inputs
+        return target.model, wish.company.within(isolates_inputs=isolates_inputs)
+
 
 class Pass(AbstractContextManager["Pass"]):
     """The right to make one call; leaving the context ends it.
 
     Attributes:
+        wish: What it was asked for with.
         service: Whom to call; None = the provider is not configured here.
+        turn: The call's place in the provider's rate; None as before.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # named, and all of one call
         self,
         gates: "Gates",
         provider: _Provider | None,
         model: _Model | None,
         wish: Wish,
         *,
-        is_probe: bool,
+        turn: Turn | None = None,
+        is_probe: bool = False,
     ) -> None:
         """Begin the call."""
         self._gates = gates
         self._provider = provider
         self._model = model
-        self._wish = wish
+        self.wish = wish
+        self.turn = turn
         self._is_probe = is_probe
         self._reply: Reply | None = None
         self._started_ms = gates.clock.now_ms()
@@ -102,9 +115,11 @@ class Pass(AbstractContextManager["Pass"]):
         provider, model = self._provider, self._model
         if provider is None or model is None:
             return
-        provider.endpoints.end(self._endpoint, self._wish.tokens)
+        provider.endpoints.end(self._endpoint, self.wish.tokens)
+        if self.turn is not None:
+            self.turn.leave()
         self._learn_from(self._reply, provider, model)
-        provider.turnstile.free(model.line, min(self._wish.lane, LANES - 1))
+        provider.turnstile.free(model.line, min(self.wish.lane, LANES - 1))
 
     def _learn_from(self, reply: Reply | None, provider: _Provider, model: _Model) -> None:
         now_ms = self._gates.clock.now_ms()
@@ -128,7 +143,7 @@ class Pass(AbstractContextManager["Pass"]):
         if not isinstance(reply.result, CallFailed):
             billed = [it.billed or it.usage for it in reply.result]
             tokens = sum(it.input_tokens + it.output_tokens for it in billed)
-        provider.buckets.settle(reserved=self._wish.tokens, used=tokens)
+        provider.buckets.settle(reserved=self.wish.tokens, used=tokens)
         if reply.pause_ms:
             model.not_before_ms = max(model.not_before_ms, now_ms + reply.pause_ms)
             is_fault = bool(reason) and reason != "provider_rate_limited"
@@ -202,7 +217,7 @@ class Gates:
         """Ask for a call to one target."""
         provider = self._providers.get(target.provider)
         if provider is None:
-            return Pass(self, None, None, wish, is_probe=False)
+            return Pass(self, None, None, wish)
         model = self._model(target, provider)
         now_ms = self.clock.now_ms()
         if shut_ms := model.breaker.wait_ms(now_ms=now_ms):
@@ -210,15 +225,18 @@ class Gates:
         pause_ms = max(0.0, model.not_before_ms - now_ms)
         if pause_ms > wish.patience_ms:
             return Shut(model.paused_on, pause_ms)
-        rate_ms = provider.buckets.reserve(wish.tokens, now_ms=now_ms, patience_ms=wish.patience_ms)
-        if rate_ms is None:
-            return Shut("rate", provider.buckets.wait_ms(wish.tokens, now_ms=now_ms))
+        buckets, company = provider.buckets, provider.company_of(wish, target)
+        rate = buckets.reserve(
+            wish.tokens, now_ms=now_ms, patience_ms=wish.patience_ms, company=company
+        )
+        if rate is None:
+            return Shut("rate", buckets.wait_ms(wish.tokens, now_ms=now_ms, company=company))
         entry: Pass | Shut | None = None
         try:
-            entry = await self._enter_in_turn(provider, model, wish, max(pause_ms, rate_ms))
+            entry = await self._enter_in_turn(provider, model, wish, rate, pause_ms)
         finally:
             if not isinstance(entry, Pass):  # shut, or cancelled while it waited
-                provider.buckets.cancel(wish.tokens)
+                buckets.cancel(rate)
         return entry
 
     def call_limits(self, target: Target) -> CallLimits:
@@ -249,9 +267,10 @@ class Gates:
         self._change(model, after)
 
     async def _enter_in_turn(
-        self, provider: _Provider, model: _Model, wish: Wish, wait_ms: float
+        self, provider: _Provider, model: _Model, wish: Wish, rate: Reserved, pause_ms: float
     ) -> Pass | Shut:
         """Wait for the rate, then for a slot, then see whether the circuit is still closed."""
+        wait_ms = max(pause_ms, rate.wait_ms)
         if wait_ms:
             self.metrics.waited(model.target, "rate", wait_ms / 1000)
             await asyncio.sleep(wait_ms / 1000)
@@ -271,7 +290,10 @@ class Gates:
             turnstile.free(line, lane)
             return Shut("circuit", after.wait_ms(now_ms=now_ms))
         self._change(model, after)
-        return Pass(self, provider, model, wish, is_probe=admission is Admission.PROBE)
+        is_probe = admission is Admission.PROBE
+        if wish.company is None:  # else it counts when it is made
+            rate.turn.make()
+        return Pass(self, provider, model, wish, turn=rate.turn, is_probe=is_probe)
 
     def _change(self, model: _Model, after: Breaker) -> None:
         before, model.breaker = model.breaker, after

@@ -12,7 +12,7 @@ from services.model_caller.packing import first_fit
 from services.model_caller.put_off_record import as_batch
 from services.model_caller.resuming import LookUps, Resuming
 from services.model_caller.serving import Serving
-from services.model_caller.shared_inputs import load_of, shape_of
+from services.model_caller.shared_inputs import company_of, load_of
 from services.model_caller.together import acknowledged, run_all
 from services.model_caller.tools import Tools
 from services.shared.codec.headers import ATTEMPT, attempts_from
@@ -151,9 +151,9 @@ def _groups(batch: RequestBatch) -> list[list[RequestRouted]]:
     groups: dict[tuple[bytes, tuple[Target, ...]], list[RequestRouted]] = {}
     alone = []
     for member in batch.members:
-        shape = shape_of(member.request)
-        if shape is None:
+        company = company_of(member.request)
+        if company is None:
             alone.append([member])
         else:
-            groups.setdefault((shape, member.route.targets), []).append(member)
+            groups.setdefault((company.shape, member.route.targets), []).append(member)
     return [*groups.values(), *alone]

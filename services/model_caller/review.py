@@ -5,19 +5,23 @@ first, and decides by pure rules whether an answer is handed on, mended, asked f
 for the next target. Requests of which nothing of it is wanted have no review.
 """
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 
 import msgspec
 
 from services.model_caller.cascade.decide import NOT_JUDGED, Policy, Verdict, judge, judge_prefix
-from services.model_caller.cascade.signals import Given
 from services.model_caller.chunks import ChunkStream
 from services.model_caller.held import Beginning, Held, fragments_of
-from services.model_caller.levers.asked import Asked, asked_of
 from services.model_caller.levers.caps import Cap
+from services.model_caller.levers.effort import Effort, TooMuch, allowing
 from services.model_caller.levers.shaping import asking_again, capped, compacted
 from services.model_caller.levers.structure import fault_of_answer, mended
 from services.model_caller.review_metrics import ReviewMetrics
+from services.shared.domain.cascade.asked import Asked, asked_of
+from services.shared.domain.cascade.signals import Given
 from services.shared.domain.configuration_output import WhenInvalid
 from services.shared.domain.configuration_routing import CascadeStream
 from services.shared.domain.errors import PublicError
@@ -28,6 +32,10 @@ from services.shared.domain.events import (
     Target,
 )
 from services.shared.domain.terminal import Answer
+
+MAX_BYTES_AT_ONCE = 64 * 1024
+MAX_STEPS_AT_ONCE = 400
+"""About 2 ms. What is larger or takes more steps is checked in a thread beside the event loop."""
 
 _CHARS_PER_TOKEN = 4
 _WITHDRAWN = "The model's answer is not the JSON that was asked for: {fault}."
@@ -194,7 +202,7 @@ class Review:
 
     # -- after a call ----------------------------------------------------------------------------
 
-    def settle(self, answer: Answer, target: Target, *, targets_left: int) -> Step:
+    async def settle(self, answer: Answer, target: Target, *, targets_left: int) -> Step:
         """What becomes of an answer.
 
         Args:
@@ -213,7 +221,12 @@ class Review:
             self._skip()
             return HandOn(answer=answer, target=target, fragments=fragments)
         given = HandOn(answer=answer, target=target, fragments=fragments)
-        return self._weigh(given, targets_left=targets_left)
+        weigh = partial(self._weigh, given, targets_left=targets_left)
+        if len(answer.response) <= MAX_BYTES_AT_ONCE:
+            with suppress(TooMuch), allowing(Effort(MAX_STEPS_AT_ONCE, gives_up=False)):
+                return weigh()
+        with allowing(Effort()):
+            return await asyncio.to_thread(weigh)
 
     def noted(self, call: ModelCall) -> ModelCall:
         """A call with the verdict on its answer."""
@@ -230,14 +243,22 @@ class Review:
         return self.kept
 
     def _weigh(self, given: HandOn, *, targets_left: int) -> Step:
+        """Check and judge an answer; nothing has changed when checks take too much.
+
+        Raises:
+            TooMuch: See ``levers.effort``.
+        """
         document = msgspec.json.decode(given.answer.response)
         fault = fault_of_answer(document, self._what()) if self._checks else None
-        repairs = self._plan.when_invalid is WhenInvalid.REPAIR
+        repairs, is_mended = self._plan.when_invalid is WhenInvalid.REPAIR, False
         if fault is not None and repairs and mended(document, self._what()):
             given, fault = self._with_document(given, document), None
+            is_mended = True
+        verdict = self._judged(document, given) if self._is_judged(targets_left) else None
+        if is_mended:
             self._metrics.checked("mended")
-        if self._is_judged(targets_left):
-            verdict = self._judged(document, given)
+        if verdict is not None:
+            self._decided(verdict, given.target)
             if not verdict.is_accepted:
                 self._keep(given, verdict, fault)
                 return AskNext(verdict.confidence)
@@ -248,15 +269,13 @@ class Review:
     def _judged(self, document: dict[str, object], given: HandOn) -> Verdict:
         assert self._plan.policy is not None  # noqa: S101  # it is judged
         target = given.target
-        verdict = judge(
+        return judge(
             document,
             self._what(),
             self._plan.policy,
             model=f"{target.provider}/{target.model}",
             output_tokens=given.answer.usage.output_tokens,
         )
-        self._decided(verdict, target)
-        return verdict
 
     def _after_fault(
         self, document: dict[str, object], given: HandOn, fault: str, *, targets_left: int

@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry
 
-from services.model_caller.cascade.calibration import Calibration
 from services.model_caller.cascade.decide import Policy
 from services.model_caller.levers.caps import cap_of
 from services.model_caller.review import Plan, Review
 from services.model_caller.review_metrics import ReviewMetrics
+from services.shared.domain.cascade.calibration import Calibration
 from services.shared.domain.configuration import Configuration, Model
 from services.shared.domain.configuration_output import FeatureOutput, Output, WhenInvalid
 from services.shared.domain.events import InferenceRequested, Operation, RequestRouted

@@ -31,6 +31,7 @@ from services.model_caller.put_off import final_error, may_come_again, next_turn
 from services.model_caller.records import escalation
 from services.model_caller.redelivery import targets_to_ask
 from services.model_caller.review import AskAgain, AskNext, HandOn, Refuse, not_stored
+from services.model_caller.shared_inputs import Company, company_of
 from services.model_caller.stopping import Stop, Stopped
 from services.model_caller.together import acknowledged, run_all
 from services.model_caller.tools import Tools
@@ -236,7 +237,7 @@ class Serving:
         if review is None or len(answers) > 1:
             await self._complete(target, answers)
             return True
-        step = review.settle(answers[0], target, targets_left=len(targets) - 1)
+        step = await review.settle(answers[0], target, targets_left=len(targets) - 1)
         self._calls[0][-1] = review.noted(self._calls[0][-1])
         match step:
             case HandOn():
@@ -287,7 +288,12 @@ class Serving:
             lane=self._request.priority,
             tokens=tokens_of(self._requests),
             patience_ms=min(PATIENCE_MS, max(0.0, self._remaining_ms())),
+            company=self._company(),
         )
+
+    def _company(self) -> Company | None:
+        is_own = self._is_part or (self._review is not None and self._review.body)
+        return company_of(self._request) if self._work.event.merge and not is_own else None
 
     async def _end_shut(self, shut: Shut, last: CallFailed | None) -> None:
         """No target lets a call in: tell how the last one failed, or put the requests off."""
@@ -374,7 +380,8 @@ class Serving:
                 stop=self._stop,
                 body=body,
                 known=[self._known.of(request, target) for request in self._requests],
-                may_share=self._work.event.merge and not self._is_part and not body,
+                company=entry.wish.company,
+                turn=entry.turn,
                 marks_prompt=self._tools.marks_prompts(self._request.model),
             )
             reply = await self._tools.sharing.ask(

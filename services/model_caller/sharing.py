@@ -18,7 +18,7 @@ from services.model_caller.embedded_inputs import EmbeddedInputs
 from services.model_caller.embeddings import inputs_of
 from services.model_caller.pace import Pace
 from services.model_caller.packing import Load, first_call
-from services.model_caller.shared_inputs import shape_of
+from services.model_caller.shared_inputs import Company
 from services.model_caller.sharing_metrics import SharingMetrics
 from services.model_caller.stopping import Stop, Stopped
 from services.shared.domain.cancellations import CANCELLED
@@ -37,8 +37,8 @@ LATE = msgspec.structs.replace(
 LaneName = tuple[str, str, str]
 """Provider, model and operation, as metrics name a lane."""
 
-LaneKey = tuple[LaneName, int, str, bytes]
-"""The same with the endpoint, the tenant where tenants are not mixed, and what shapes answers."""
+LaneKey = tuple[LaneName, int, Company]
+"""The same with the endpoint and who may share calls."""
 
 
 class _Waiting:
@@ -122,7 +122,7 @@ class Sharing:
             provider: Name of the provider.
             now_ms: Unix ms.
         """
-        key = _key_of(service, call, provider) if call.may_share and chunks is None else None
+        key = _key_of(service, call, provider)
         if key is None:
             reply = await ask(service, call, chunks, now_ms=now_ms)
         else:
@@ -244,6 +244,7 @@ class Sharing:
             deadline_s=max(it.call.deadline_s for it in together),
             stop=made.stop,
         )
+        _take_turn([it.call for it in together])
         inputs = [item for it in together for item in it.inputs]
         different = len(set(inputs))
         self._metrics.called(
@@ -261,6 +262,13 @@ class Sharing:
                 self._lanes = {k: v for k, v in self._lanes.items() if v.waiting or v.under_way}
             lane = self._lanes[key] = _Lane(key[0], service)
         return lane
+
+
+def _take_turn(calls: Sequence[Call]) -> None:
+    """Calls are made now, as one: they count once in the provider's rate."""
+    turns = [call.turn for call in calls if call.turn is not None]
+    if turns:
+        next((turn for turn in turns if not turn.is_spent), turns[0]).make()
 
 
 def _copy(reply: Reply) -> Reply:
@@ -286,12 +294,10 @@ def _left(waiting: _Waiting, gone: CallFailed) -> Reply:
 
 def _key_of(service: Service, call: Call, provider: str) -> LaneKey | None:
     """The lane of a call; None = it is made by itself."""
-    request = call.requests[0]
-    shape = shape_of(request)
-    if shape is None:
+    if call.company is None:
         return None
-    name = (provider, call.model, request.operation)
-    return name, id(service.provider), "" if service.isolates_inputs else request.tenant, shape
+    company = call.company.within(isolates_inputs=service.isolates_inputs)
+    return (provider, call.model, company.operation), id(service.provider), company
 
 
 def _inputs_of(call: Call) -> list[bytes]:

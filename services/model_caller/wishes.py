@@ -2,6 +2,8 @@
 
 import msgspec
 
+from services.model_caller.shared_inputs import Company
+
 PATIENCE_MS = 1_000.0
 """A call that cannot start within this gives up its place."""
 
@@ -25,8 +27,10 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
         lane: Its priority, 0 = a user waits.
         tokens: Its tokens: input and wanted output, as far as they can be estimated.
         patience_ms: How long it may wait for each target, at most ``PATIENCE_MS``.
+        company: Who may share its call; None = it is made alone.
     """
 
     lane: int
     tokens: int
     patience_ms: float = PATIENCE_MS
+    company: Company | None = None

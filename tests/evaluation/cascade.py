@@ -19,11 +19,11 @@ import msgspec
 
 from scripts.fit_cascade import calibration_error, confidences, fits_of, rows_of
 from scripts.made_up_answers import Row, made_up
-from services.model_caller.cascade.calibration import Fit
-from services.model_caller.cascade.signals import task_of
+from services.shared.domain.cascade.calibration import Fit
+from services.shared.domain.cascade.signals import task_of
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
-_SHIPPED = Path("services/model_caller/cascade/calibration.json")
+_SHIPPED = Path("services/shared/adapters/cascade_calibration.json")
 
 
 def recovered(rows: Sequence[Row], confidence: Sequence[float], threshold: float) -> list[float]:

@@ -1,7 +1,7 @@
 """Reading what was said of answers, and the requests and results it is about, from Kafka."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from services.cli.route.labels import Label, Pair, labels_from_feedback
 from services.shared.codec.records import decode_record
@@ -31,6 +31,14 @@ class Reader(Protocol):
 Record = TypeVar("Record", bound=Event)
 
 
+class Said(NamedTuple):
+    """All feedback there is, with the results and the requests that it is about, by request id."""
+
+    given: list[FeedbackGiven]
+    finished: dict[str, InferenceFinished]
+    requests: dict[str, InferenceRequested]
+
+
 def read_labels(reader: Callable[[str], Reader], pair: Pair) -> list[Label]:
     """Labels from all feedback there is.
 
@@ -38,6 +46,11 @@ def read_labels(reader: Callable[[str], Reader], pair: Pair) -> list[Label]:
         reader: Opens a topic.
         pair: The targets that labels are about.
     """
+    return labels_from_feedback(*read_feedback(reader), pair)
+
+
+def read_feedback(reader: Callable[[str], Reader]) -> Said:
+    """Read all feedback there is, by a reader that opens a topic."""
     given = {
         feedback.feedback_id: feedback
         for _, feedback in _records(reader(Topic.FEEDBACK), FeedbackGiven)
@@ -50,7 +63,7 @@ def read_labels(reader: Callable[[str], Reader], pair: Pair) -> list[Label]:
     for topic in REQUEST_TOPICS:
         for _, request in _records(reader(topic), InferenceRequested, wanted):
             requests.setdefault(request.request_id, request)
-    return labels_from_feedback(given.values(), finished, requests, pair)
+    return Said(list(given.values()), finished, requests)
 
 
 def _records(

@@ -1,6 +1,7 @@
 """``millrace route fit``: weights and a calibration from labels of own traffic."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,8 +10,10 @@ import typer
 from services.cli.cluster import BootstrapOption, bootstrap_of
 from services.cli.errors import CommandError
 from services.cli.invocation import DEFAULT_DATA, DataOption, invocation_of
+from services.cli.route.fit_cascade import fit_cascade
 
 if TYPE_CHECKING:
+    from services.cli.route.feedback import Reader
     from services.cli.route.labels import Label, Pair
     from services.cli.route.refit import Refit
 
@@ -18,7 +21,18 @@ if TYPE_CHECKING:
 def fit(  # noqa: PLR0913  # the options of a command
     context: typer.Context,
     *,
-    out: Annotated[Path, typer.Option(help="File to write; 'complexity.weights' takes it.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="File to write; 'complexity.weights' takes it, or 'cascade.calibration'."
+        ),
+    ],
+    cascade: Annotated[
+        str,
+        typer.Option(
+            help="Fit the calibration of the cascade instead, to the answers of this alias."
+        ),
+    ] = "",
     weak: Annotated[str, typer.Option(help="The weakest target, as provider/model.")] = "weak",
     strong: Annotated[str, typer.Option(help="The strongest one, likewise.")] = "strong",
     labels: Annotated[
@@ -29,7 +43,8 @@ def fit(  # noqa: PLR0913  # the options of a command
         ),
     ] = None,
     base: Annotated[
-        Path | None, typer.Option(help="Weights to begin with; default: the shipped ones.")
+        Path | None,
+        typer.Option(help="Weights, or calibration, to begin with; default: the shipped one."),
     ] = None,
     since: Annotated[
         str, typer.Option(help="Only feedback since: 10m, 2h, 30d or an ISO 8601 time.")
@@ -40,8 +55,16 @@ def fit(  # noqa: PLR0913  # the options of a command
     """Refit the router's classifier to labels of own traffic; 300 to 1,000 are worth it.
 
     A third of the labels is kept out of the fit. The new weights are written only if they rank
-    those better than the old ones do; both figures are said. Exit code: 0 = written; 1 = not.
+    those better than the old ones do; both figures are said. With --cascade it is the probability
+    that an answer is good: for each target with 100 judged answers, written where it foretells
+    answers better that were kept out of the fit. Exit code: 0 = written; 1 = not.
     """
+    if cascade:
+        if labels is not None:
+            raise CommandError("--labels are about prompts; --cascade needs answers, from Kafka.")
+        source = partial(_reader, context, bootstrap, data, since)
+        fit_cascade(invocation_of(context), cascade, source, out=out, base=base)
+        return
     from services.cli.route.labels import Pair, labels_from_lines  # noqa: PLC0415
     from services.cli.route.refit import refit  # noqa: PLC0415
     from services.cli.route.weights_file import weights_file  # noqa: PLC0415
@@ -53,8 +76,9 @@ def fit(  # noqa: PLR0913  # the options of a command
     invocation = invocation_of(context)
     pair = Pair(weak, strong)
     if labels is None:
-        brokers = bootstrap_of(invocation, bootstrap=bootstrap, data=data)
-        found = _from_kafka(brokers, pair, since)
+        from services.cli.route.feedback import read_labels  # noqa: PLC0415
+
+        found = read_labels(_reader(context, bootstrap, data, since), pair)
     else:
         found = labels_from_lines(_lines(invocation.path(labels)), pair)
     old = read_classifier(invocation.path(base) if base else SHIPPED)
@@ -106,15 +130,17 @@ def _lines(path: Path) -> Iterator[bytes]:
         raise CommandError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _from_kafka(brokers: str, pair: "Pair", since: str) -> "list[Label]":
-    from services.cli.route.feedback import read_labels  # noqa: PLC0415
+def _reader(
+    context: typer.Context, bootstrap: str, data: Path, since: str
+) -> "Callable[[str], Reader]":
     from services.cli.times import time_ms  # noqa: PLC0415
     from services.shared.adapters.system_clock import SystemClock  # noqa: PLC0415
     from services.shared.stream.bulk import BulkReader, Position  # noqa: PLC0415
 
+    brokers = bootstrap_of(invocation_of(context), bootstrap=bootstrap, data=data)
     since_ms = time_ms("--since", since, now_ms=SystemClock().now_ms()) if since else None
 
     def reader(topic: str) -> BulkReader:
         return BulkReader(brokers, topic, position=Position(since_ms=since_ms))
 
-    return read_labels(reader, pair)
+    return reader

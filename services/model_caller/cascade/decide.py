@@ -5,17 +5,16 @@ from typing import Any
 
 import msgspec
 
-from services.model_caller.cascade.calibration import Calibration
-from services.model_caller.cascade.signals import (
+from services.model_caller.cascade.faults import hard_fault, loops
+from services.shared.domain.cascade.asked import Asked
+from services.shared.domain.cascade.calibration import Calibration
+from services.shared.domain.cascade.signals import (
     Given,
     given_of,
-    hard_fault,
     is_settled_by_structure,
-    loops,
     signals_of,
     task_of,
 )
-from services.model_caller.levers.asked import Asked
 
 NOT_JUDGED = -1.0
 """The confidence of an answer that was not scored."""

@@ -2,7 +2,7 @@
 
 Admission has refused schemas that go round in circles and regular expressions that explode
 (``services.shared.domain.admission.json_schemas``). What is left can still be slow on a large
-answer, so each keyword that is applied counts, and beyond ``MAX_STEPS`` the check gives up; an
+answer, so each keyword that is applied is a step, of which there are only so many (``effort``); an
 answer that could not be checked is not called wrong. No reference is fetched.
 """
 
@@ -16,36 +16,38 @@ from jsonschema.protocols import Validator
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
-MAX_STEPS = 20_000
-"""Keywords applied to values; about 100 ms."""
+from services.model_caller.levers.effort import TooMuch, allowed, allowing
 
 MAX_MATCHED_CHARS = 10_000
 """A longer text is not held against a regular expression."""
 
+
+class _NotMatched(Exception):
+    """A text is too long for a regular expression."""
+
+
 _Keyword = Callable[[Validator, Any, Any, Any], Iterator[jsonschema.ValidationError] | None]
-
-
-class _TooMuch(Exception):
-    """The check takes more work than it may."""
-
-
-class _Steps:
-    """How much work is left for the check that runs; checks do not overlap."""
-
-    left = 0
 
 
 def why_not(schema: dict[str, Any], value: Any) -> str | None:
     """What of a value is against a schema, as one sentence; None = nothing, or it is not known.
 
     The sentence names the place and the rule, and quotes nothing of the value.
+
+    Raises:
+        TooMuch: More steps are needed than are left, and whoever allowed them wants to know.
     """
+    effort = allowed()
     try:
-        _Steps.left = MAX_STEPS
-        error = next(
-            _validator(msgspec.json.encode(schema, order="sorted")).iter_errors(value), None
-        )
-    except (_TooMuch, Unresolvable, RecursionError, jsonschema.SchemaError):
+        with allowing(effort):
+            error = next(
+                _validator(msgspec.json.encode(schema, order="sorted")).iter_errors(value), None
+            )
+    except TooMuch:
+        if effort.gives_up:
+            return None
+        raise
+    except (_NotMatched, Unresolvable, RecursionError, jsonschema.SchemaError):
         return None
     except Exception:  # noqa: BLE001  # a keyword's own failure at a malformed schema: any kind
         return None
@@ -65,9 +67,7 @@ def _counted(keyword: _Keyword) -> _Keyword:
     def apply(
         validator: Validator, rule: Any, value: Any, schema: Any
     ) -> Iterator[jsonschema.ValidationError]:
-        _Steps.left -= 1
-        if _Steps.left < 0:
-            raise _TooMuch
+        allowed().step()
         yield from keyword(validator, rule, value, schema) or ()
 
     return apply
@@ -77,7 +77,7 @@ def _pattern(
     validator: Validator, rule: Any, value: Any, schema: Any
 ) -> Iterator[jsonschema.ValidationError]:
     if isinstance(value, str) and len(value) > MAX_MATCHED_CHARS:
-        raise _TooMuch
+        raise _NotMatched
     yield from _KEYWORDS["pattern"](validator, rule, value, schema) or ()
 
 

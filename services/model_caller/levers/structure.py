@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from services.model_caller.levers.asked import Asked
+from services.shared.domain.cascade.asked import Asked
 
 MAX_CHECKED_CHARS = 1_000_000
 """A longer answer is not looked at; it passes for what it should be."""

@@ -1,15 +1,20 @@
 """Which requests are reviewed, and what a review costs nobody."""
 
+import asyncio
 from typing import Any
 
 import msgspec
+import pytest
 from prometheus_client import CollectorRegistry
 
-from services.model_caller.cascade.calibration import Calibration, Fit
+from services.model_caller.review import MAX_BYTES_AT_ONCE, HandOn
 from services.model_caller.reviews import Reviews
+from services.shared.domain.cascade.calibration import Calibration, Fit
 from services.shared.domain.configuration import Configuration, Model, Retries
 from services.shared.domain.configuration_output import FeatureOutput, Output, WhenInvalid
 from services.shared.domain.events import RequestRouted
+from services.shared.domain.money import Usage
+from services.shared.domain.terminal import Answer
 from tests.support.example_events import batch
 from tests.support.scripted_provider import ScriptedProvider, refused, whole
 from tests.unit.model_caller.callers import TARGETS, Caller, embedding, member, merged
@@ -86,3 +91,38 @@ async def test_merged_calls_are_as_they_were() -> None:
     caller = Caller({"first": ScriptedProvider([refused(400)])}, review_of=reviews().of)
     result = await caller.serve(merged(embedding(1, b'{"input":"a"}')))
     assert result.one.outcome == "failed"
+
+
+_NUMBERS = {"type": "array", "items": {"anyOf": [{"type": "null"}] * 20 + [{"type": "integer"}]}}
+
+
+@pytest.mark.parametrize(
+    ("content", "is_beside", "is_right"),
+    [
+        ("[1]", False, True),
+        ('["x"]', False, False),
+        (f"[{'1,' * 100}1]", True, True),  # many steps
+        (f'[{"1," * 100}"x"]', True, False),
+        (f"[1{' ' * MAX_BYTES_AT_ONCE}]", True, True),  # many bytes
+    ],
+)
+def test_long_checks_are_made_beside_the_loop(
+    content: str, *, is_beside: bool, is_right: bool
+) -> None:
+    """Others have their turn meanwhile, and they come to the same; short ones are made at once."""
+    wanted = {"type": "json_schema", "json_schema": {"name": "n", "schema": _NUMBERS}}
+    body = {"model": "small", "messages": [], "response_format": wanted}
+    request = member(body=msgspec.json.encode(body), has_response_format=True)
+    review = reviews(Output(when_invalid=WhenInvalid.FAIL)).of([request])
+    assert review is not None
+    choice = {"index": 0, "message": {"content": content}, "finish_reason": "stop"}
+    answer = Answer(response=msgspec.json.encode({"choices": [choice]}), usage=Usage())
+    turns: list[str] = []
+
+    async def settle() -> tuple[bool, bool]:
+        asyncio.get_running_loop().call_soon(turns.append, "another")
+        step = await review.settle(answer, TARGETS[0], targets_left=0)
+        return isinstance(step, HandOn), bool(turns)
+
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as real:  # fake time has no threads
+        assert real.run(settle()) == (is_right, is_beside)

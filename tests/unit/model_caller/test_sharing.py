@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from services.model_caller import sharing
+from services.model_caller.gates import Pass
 from services.model_caller.packing import CallLimits
+from services.model_caller.wishes import Wish
 from tests.support.example_events import request_id
 from tests.support.fake_clock import START_MS
 from tests.support.scripted_provider import (
@@ -21,7 +23,7 @@ from tests.support.scripted_provider import (
     embedded,
     refused,
 )
-from tests.unit.model_caller.callers import Caller, Served, embedding, merged
+from tests.unit.model_caller.callers import TARGETS, Caller, Served, embedding, merged
 
 
 def text(word: str, **fields: Any) -> bytes:
@@ -130,6 +132,42 @@ async def test_one_bad_batch_fails_alone() -> None:
     several = await served(Caller({"first": provider}), "a", "bad", "c")
     assert codes(several) == ["", "provider_rejected", ""]
     assert len(provider.asked) == 1 + 3
+
+
+async def test_a_shared_call_counts_as_one_request() -> None:
+    """Twenty that share a call pass where five requests may be made at once."""
+    provider = taking(0.1)
+    caller = Caller({"first": provider}, requests_per_minute=60)
+    several = await served(caller, *(f"word {i}" for i in range(20)))
+    assert set(codes(several)) == {""}
+    assert len(provider.asked) == 1
+    assert await _requests_left(caller) == 4
+
+
+async def test_calls_asked_for_apart_count_one_request_each() -> None:
+    """The shared call and those after it: one and three of five."""
+    caller = Caller({"first": taking(0.01, refusing="bad")}, requests_per_minute=60)
+    await served(caller, "a", "bad", "c")
+    assert await _requests_left(caller) == 1
+
+
+async def _requests_left(caller: Caller) -> int:
+    """Calls that may be made at once now; they are made."""
+    wish, left = Wish(lane=0, tokens=1, patience_ms=0), 0
+    while isinstance(await caller.gates.enter(TARGETS[0], wish), Pass):
+        left += 1
+    return left
+
+
+async def test_who_waits_for_the_rate_is_joined_by_who_comes_meanwhile() -> None:
+    """Nobody of them is told that there is no room, and few calls are made, not one for each."""
+    provider = taking(0.1)
+    caller = Caller({"first": provider}, requests_per_minute=60)
+    while await _requests_left(caller):
+        pass
+    several = await served(caller, *(f"word {i}" for i in range(20)))
+    assert set(codes(several)) == {""}
+    assert len(provider.asked) <= 2
 
 
 async def test_a_provider_that_is_down_fails_all_without_being_asked_for_each() -> None:

@@ -1,7 +1,7 @@
 """``millrace route fit``: labels in, better weights out, or none."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
 
@@ -29,16 +29,14 @@ from services.cli.route.ridge import solve, sparse_rows
 from services.cli.route.training import Example, Recipe, fit, standardised
 from services.cli.route.weights_file import weights_file
 from services.shared.adapters.complexity_weights import read_classifier
-from services.shared.codec.records import encode_record
 from services.shared.domain.complexity.classifier import FORMAT, Weights
 from services.shared.domain.events import (
-    Event,
     FeedbackGiven,
     InferenceFinished,
     InferenceRequested,
     ModelCall,
 )
-from services.shared.stream.bulk import Read
+from tests.unit.cli.route.memory_topic import MemoryTopic
 
 BASE = Weights(format=FORMAT, unit=1.0, mean=2.0, deviation=2.0, reference=(0.5,), grams={})
 PAIR = Pair("p/small", "p/large")
@@ -220,42 +218,16 @@ def test_what_one_model_alone_was_asked_is_compared_with_the_others_usual_qualit
     assert list(judged(labels)) == [("a", 0.0, 0.75), ("c", 1.0, 1.0)]
 
 
-class _Topic:
-    """A topic of some records."""
-
-    def __init__(self, records: Sequence[tuple[str, Event | bytes]]) -> None:
-        self._records = records
-        self.is_closed = False
-
-    def batches(self, *, follow: bool) -> Iterator[Sequence[Read]]:
-        assert not follow
-        yield [
-            Read(
-                topic="t",
-                partition=0,
-                offset=offset,
-                timestamp_ms=0,
-                key=key.encode(),
-                value=value if isinstance(value, bytes) else encode_record(value),
-                headers=(),
-            )
-            for offset, (key, value) in enumerate(self._records)
-        ]
-
-    def close(self) -> None:
-        self.is_closed = True
-
-
 def test_labels_are_joined_from_three_kinds_of_topics() -> None:
     """The first result in log order counts, and a record that is none of ours is passed over."""
     topics = {
-        "feedback": _Topic([("acme", _said("r1", 0.0)), ("acme", b"junk")]),
-        "inference-results": _Topic(
+        "feedback": MemoryTopic([("acme", _said("r1", 0.0)), ("acme", b"junk")]),
+        "inference-results": MemoryTopic(
             [("r1", _finished("r1", "small")), ("r1", _finished("r1", "large")), ("r9", b"junk")]
         ),
-        "inference-requests-p0": _Topic([]),
-        "inference-requests-p1": _Topic([("r1", _asked("r1", "why"))]),
-        "inference-requests-p2": _Topic([]),
+        "inference-requests-p0": MemoryTopic([]),
+        "inference-requests-p1": MemoryTopic([("r1", _asked("r1", "why"))]),
+        "inference-requests-p2": MemoryTopic([]),
     }
     assert read_labels(lambda topic: topics[topic], PAIR) == [Label("why", 0.0, None)]
     assert all(topic.is_closed for topic in topics.values())

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from services.model_caller.cascade.calibration import Calibration, Fit
 from services.model_caller.cascade.decide import NOT_JUDGED, Policy, judge, judge_prefix
-from services.model_caller.cascade.signals import Given
-from services.model_caller.levers.asked import Asked
+from services.shared.domain.cascade.asked import Asked
+from services.shared.domain.cascade.calibration import Calibration, Fit
+from services.shared.domain.cascade.signals import Given
 
 FIT = Fit(intercept=2.0, weights={"hedges": -1.5, "has_conclusion": 0.5})
 POLICY = Policy(threshold=0.7, calibration=Calibration([FIT]))

@@ -4,14 +4,15 @@ from typing import Any
 
 import pytest
 
-from services.model_caller.levers.asked import Asked
-from services.model_caller.levers.schemas import MAX_STEPS, why_not
+from services.model_caller.levers.effort import MAX_STEPS, Effort, TooMuch, allowing
+from services.model_caller.levers.schemas import why_not
 from services.model_caller.levers.structure import (
     MAX_CHECKED_CHARS,
     fault_of_answer,
     fault_of_content,
     mended,
 )
+from services.shared.domain.cascade.asked import Asked
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -114,6 +115,18 @@ def test_a_check_takes_a_bounded_amount_of_work() -> None:
     assert why_not(schema, [*range(MAX_STEPS), "x"]) is None
     assert why_not({"pattern": "^a+$"}, "a" * 20_000) is None
     assert why_not({"pattern": "^a+$"}, "b") is not None
+
+
+def test_checks_of_one_answer_share_their_effort() -> None:
+    """When it is used up, the next check is not made; whoever wants to know of it is told."""
+    numbers = {"type": "array", "items": {"type": "integer"}}
+    with allowing(Effort(50)):
+        assert why_not(numbers, ["x"]) is not None
+        assert why_not(numbers, [*range(60), "x"]) is None
+        assert why_not(numbers, ["x"]) is None
+    with allowing(Effort(50, gives_up=False)), pytest.raises(TooMuch):
+        why_not(numbers, [*range(60), "x"])
+    assert why_not(numbers, [*range(60), "x"]) is not None
 
 
 @pytest.mark.parametrize(

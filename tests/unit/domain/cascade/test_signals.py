@@ -1,89 +1,23 @@
 """What answers show."""
 
 import math
-from typing import Any
 
 import msgspec
 import pytest
 
-from services.model_caller.cascade.signals import (
+from services.shared.domain.cascade.asked import Asked, asked_of
+from services.shared.domain.cascade.signals import (
     KNOWN,
     Given,
     given_of,
-    hard_fault,
-    loops,
     signals_of,
 )
-from services.model_caller.levers.asked import Asked, asked_of
 from tests.support.example_events import requested
 
 TOOL = {"type": "object", "required": ["city"], "properties": {"city": {"type": "string"}}}
 
 
-def answer(content: str | None = "It is 7.", *, reason: str = "stop", **more: Any) -> Given:
-    """What is read of a chat answer."""
-    message = {"role": "assistant", "content": content, **more}
-    return given_of({"choices": [{"message": message, "finish_reason": reason}]})
-
-
-def calling(name: str, arguments: str) -> Given:
-    """An answer that calls a tool."""
-    call = {"id": "1", "type": "function", "function": {"name": name, "arguments": arguments}}
-    return answer(None, reason="tool_calls", tool_calls=[call])
-
-
 ASKED = Asked(prompt="How many are 3 and 4?", tools={"weather": TOOL})
-
-
-@pytest.mark.parametrize(
-    ("given", "fault"),
-    [
-        (answer(), None),
-        (answer(reason="length"), "length"),
-        (answer(reason="content_filter"), "content_filter"),
-        (answer(" \n"), "empty"),
-        (answer(None), "empty"),
-        (answer(None, refusal="No."), "refusal"),
-        (answer("seven " * 400), "repetition"),
-        (calling("weather", '{"city": "Bergen"}'), None),
-        (calling("forecast", "{}"), "tool_unknown"),
-        (calling("weather", "{"), "tool_arguments"),
-        (calling("weather", ""), "tool_arguments"),
-        (calling("weather", '{"city": 7}'), "tool_arguments"),
-    ],
-)
-def test_hard_faults(given: Given, fault: str | None) -> None:
-    """What settles it."""
-    assert hard_fault(ASKED, given) == fault
-
-
-def test_json_has_to_be_json() -> None:
-    """Where it was asked for, in the shape that was asked for."""
-    asked = Asked(prompt="Go.", wants_json=True, schema=TOOL)
-    assert hard_fault(asked, answer('{"city": "Bergen"}')) is None
-    assert hard_fault(asked, answer("{}")) == "invalid_json"
-    assert hard_fault(asked, answer("Bergen")) == "invalid_json"
-
-
-def test_a_missing_format_is_a_hard_fault() -> None:
-    """Wherever it was demanded."""
-    asked = Asked(prompt="How many?", guidance="End with #### <answer>.")
-    assert hard_fault(asked, answer("It is 7.")) == "format"
-    assert hard_fault(asked, answer("#### 7")) is None
-
-
-def test_a_completion_that_reaches_its_cap_is_whole() -> None:
-    """Completions end by their cap as a rule."""
-    given = given_of({"choices": [{"text": "and so on", "finish_reason": "length"}]})
-    assert given.text == "and so on"
-    assert hard_fault(Asked(prompt="Once", is_chat=False), given) is None
-
-
-def test_short_texts_do_not_loop() -> None:
-    """Nor do long ones that say something new."""
-    assert not loops("no " * 20)
-    assert not loops(" ".join(str(number * number) for number in range(600)))
-    assert loops("As I said, the answer is clear. " * 60)
 
 
 @pytest.mark.parametrize(

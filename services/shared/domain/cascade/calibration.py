@@ -1,6 +1,7 @@
 """From what an answer shows to the probability that it is good. Pure.
 
-A calibration is a JSON file; ``millrace route fit`` and ``scripts/fit_cascade.py`` write it::
+A calibration is a JSON file; ``millrace route fit --cascade`` and ``scripts/fit_cascade.py`` write
+it::
 
     {"format": "millrace-cascade-calibration-1",
      "fits": [{"model": "*", "task": "*", "part": "whole",
@@ -11,8 +12,7 @@ A calibration is a JSON file; ``millrace route fit`` and ``scripts/fit_cascade.p
 
 ``score = intercept + sum(weight * signal)``, then ``x = shift + scale * score``. Without knots the
 probability is ``1 / (1 + exp(-x))`` (Platt); with knots it is read between them (isotonic), and is
-that of the first or last one outside. ``scale`` and ``shift`` alone recalibrate a fit from its own
-verdicts: a fit of labels to ``log(p / (1 - p))`` of the recorded confidences gives both.
+that of the first or last one outside.
 
 Of several fits the first of these applies: model and task, model alone, task alone, neither; a
 model is ``provider/model`` as in a route, ``*`` stands for any. ``part`` is ``whole``, or
@@ -27,6 +27,9 @@ from typing import Annotated, Literal
 
 import msgspec
 
+_LEAST_DOUBT = 0.001
+_BETWEEN_KNOTS = 8
+
 FORMAT = "millrace-cascade-calibration-1"
 ANY = "*"
 
@@ -39,7 +42,7 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     Attributes:
         model: ``provider/model``, or ``*``.
-        task: Kind of task (``services.model_caller.cascade.signals.task_of``), or ``*``.
+        task: Kind of task (``services.shared.domain.cascade.signals.task_of``), or ``*``.
         part: What of an answer is read: ``whole`` or ``prefix``.
         intercept: The score where every signal is 0.
         weights: What each signal adds to the score, by its name.
@@ -83,6 +86,11 @@ class Calibration:
         """Keep them; a later one of the same model, task and part takes the place of an earlier."""
         self._fits = {(fit.part, fit.model, fit.task): fit for fit in fits}
 
+    @property
+    def fits(self) -> tuple[Fit, ...]:
+        """All of them."""
+        return tuple(self._fits.values())
+
     def fit_for(self, model: str, task: str, part: Part) -> Fit | None:
         """The fit that applies; None = the file has none for this part."""
         for key in ((model, task), (model, ANY), (ANY, task), (ANY, ANY)):
@@ -120,6 +128,29 @@ def calibration_file(fits: Sequence[Fit]) -> bytes:
     """The bytes of a calibration file, one fit a line."""
     lines = ",\n  ".join(msgspec.json.encode(fit, order="sorted").decode() for fit in fits)
     return f'{{"format": "{FORMAT}", "fits": [\n  {lines}\n]}}\n'.encode()
+
+
+def recalibrated(fit: Fit, shift: float, scale: float) -> Fit:
+    """A fit whose probabilities' logits are shifted and scaled (not negative).
+
+    Between knots it is exact at eight points, and on the line between those.
+    """
+    if not fit.knots:
+        return msgspec.structs.replace(
+            fit, shift=shift + scale * fit.shift, scale=scale * fit.scale
+        )
+    at = [fit.knots[0][0]]
+    for (begin, _), (end, _) in pairwise(fit.knots):
+        at += [begin + (end - begin) * step / _BETWEEN_KNOTS for step in range(1, _BETWEEN_KNOTS)]
+        at.append(end)
+    knots = tuple((x, logistic(shift + scale * logit(between(fit.knots, x)))) for x in at)
+    return msgspec.structs.replace(fit, knots=knots)
+
+
+def logit(probability: float) -> float:
+    """The logit of a probability, of those nearest to 0 and 1 a bounded one."""
+    bounded = min(1 - _LEAST_DOUBT, max(_LEAST_DOUBT, probability))
+    return math.log(bounded / (1 - bounded))
 
 
 def logistic(logit: float) -> float:

@@ -1,30 +1,26 @@
-"""What an answer shows of its own quality. Pure.
+"""What an answer shows of its own quality: numbers that a calibration weighs. Pure.
 
-Hard faults settle it: such an answer is not good whatever else it shows. The other signals are
-numbers that a calibration weighs. No model is asked and nothing is learned here.
+No model is asked and nothing is learned here.
 """
 
 import ast
 import math
 import re
-import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from services.model_caller.cascade.equations import check_equations
-from services.model_caller.cascade.phrases import (
+from services.shared.domain.cascade.asked import Asked, text_of
+from services.shared.domain.cascade.equations import check_equations
+from services.shared.domain.cascade.phrases import (
     differs_in_language,
     hedges_in,
-    misses_format,
     refuses,
     task_of,
 )
-from services.model_caller.levers.asked import Asked, text_of
-from services.model_caller.levers.structure import fault_of_content
 
-__all__ = ["KNOWN", "Given", "given_of", "hard_fault", "signals_of", "task_of"]
+__all__ = ["KNOWN", "Given", "given_of", "signals_of", "task_of"]
 
 KNOWN = frozenset(
     {
@@ -56,8 +52,6 @@ MAX_READ_CHARS = 32_000
 
 _MAX_CODE_CHARS = 20_000
 _TAIL_CHARS = 4_000
-_MIN_LOOP_CHARS = 800
-_LOOP_RATIO = 0.08
 _LOWEST_LOGPROB = -10.0
 _FIRST_TOKENS = 5
 _NEAR_CAP = 0.9
@@ -111,35 +105,9 @@ def given_of(document: Mapping[str, Any], *, output_tokens: int = 0) -> Given:
     )
 
 
-def hard_fault(asked: Asked, given: Given) -> str | None:
-    """Why a whole answer is not good, for certain; None = nothing speaks against it for certain."""
-    is_cut = given.finish_reason == "length" and asked.is_chat  # completions end so as a rule
-    if is_cut or given.finish_reason == "content_filter":
-        return given.finish_reason
-    if given.refusal:
-        return "refusal"
-    if given.calls:
-        return _fault_of_calls(asked, given.calls)
-    if not given.text.strip():
-        return "empty"
-    if asked.wants_json:
-        return "invalid_json" if fault_of_content(given.text, asked) else None
-    if misses_format(asked.guidance, asked.prompt, given.text):
-        return "format"
-    return "repetition" if loops(given.text) else None
-
-
 def is_settled_by_structure(asked: Asked, given: Given) -> bool:
     """Whether an answer without a hard fault is for machines, and needs no other judgement."""
     return bool(given.calls) or asked.wants_json
-
-
-def loops(text: str) -> bool:
-    """Whether the end of a text says the same over and over: it packs far too well."""
-    tail = text[-_TAIL_CHARS:].encode(errors="replace")
-    if len(tail) < _MIN_LOOP_CHARS:
-        return False
-    return len(zlib.compress(tail, 1)) < _LOOP_RATIO * len(tail)
 
 
 def signals_of(asked: Asked, given: Given, *, is_whole: bool = True) -> dict[str, float]:
@@ -235,20 +203,3 @@ def _logprobs(reported: object) -> tuple[float, ...]:
         values = list(fields.get("token_logprobs") or ())
     numbers = [float(it) for it in values if isinstance(it, int | float)]
     return tuple(numbers) if len(numbers) == len(values) else ()
-
-
-def _fault_of_calls(asked: Asked, calls: Sequence[tuple[str, str]]) -> str | None:
-    if not calls:
-        return None
-    from services.model_caller.levers.schemas import why_not  # noqa: PLC0415  # as in structure
-
-    for name, arguments in calls:
-        if name not in asked.tools:
-            return "tool_unknown"
-        try:
-            value = msgspec.json.decode(arguments or "{}")
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return "tool_arguments"
-        if why_not(asked.tools[name], value) is not None:
-            return "tool_arguments"
-    return None

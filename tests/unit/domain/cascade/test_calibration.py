@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.model_caller.__main__ import calibrations_of
-from services.model_caller.cascade.calibration import (
+from services.shared.adapters.cascade_calibration import calibrations_of
+from services.shared.domain.cascade.calibration import (
     Calibration,
     Fit,
     between,
@@ -16,7 +16,7 @@ from services.model_caller.cascade.calibration import (
     calibration_of,
     logistic,
 )
-from services.model_caller.cascade.signals import KNOWN
+from services.shared.domain.cascade.signals import KNOWN
 from services.shared.domain.configuration import Configuration, Model
 from services.shared.domain.configuration_routing import Cascade
 from services.shared.domain.errors import InvalidConfiguration

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.model_caller.cascade.equations import check_equations, evaluate
+from services.shared.domain.cascade.equations import check_equations, evaluate
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.model_caller.cascade.phrases import (
+from services.shared.domain.cascade.phrases import (
     differs_in_language,
     hedges_in,
     language_of,
