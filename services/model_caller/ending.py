@@ -57,7 +57,7 @@ def outcome_of(error: PublicError) -> Outcome:
 async def close_call(tools: Tools, work: OpenRecord[RequestBatch], ending: Ending) -> None:
     """Say that a call is over, and what it cost; the request goes on."""
     await _finished(tools, work, ending, b"")
-    await _cost(tools, work, ending)
+    await write_row(tools, work, ending)
     request_id = ending.member.request.request_id
     call = ending.call
     is_answered = ending.outcome is AttemptOutcome.ANSWERED
@@ -98,7 +98,7 @@ async def _end(
     sent = await _finished(tools, work, ending, value)
     emit = terminal_emit(request, terminal)
     await work.emit(msgspec.structs.replace(emit, value=value))
-    await _cost(tools, work, ending)
+    await write_row(tools, work, ending)
     return sent
 
 
@@ -118,7 +118,8 @@ async def _finished(
     )
 
 
-async def _cost(tools: Tools, work: OpenRecord[RequestBatch], ending: Ending) -> None:
+async def write_row(tools: Tools, work: OpenRecord[RequestBatch], ending: Ending) -> None:
+    """Write a call's row of the ledger; of rows with one id the first counts."""
     if ending.price_version is None:
         return
     is_unknown = ending.outcome is AttemptOutcome.UNKNOWN

@@ -23,7 +23,14 @@ import msgspec
 from services.model_caller.attempt_index import Ended, OpenAttempt
 from services.shared.domain.configuration import Model, OnUnknown
 from services.shared.domain.errors import ERRORS, PublicError
-from services.shared.domain.events import ChunkKind, ResultChunk, Target
+from services.shared.domain.events import (
+    ChunkKind,
+    InferenceFinished,
+    ModelCall,
+    ModelCallAttempt,
+    ResultChunk,
+    Target,
+)
 from services.shared.domain.name_patterns import NamePatterns
 from services.shared.domain.terminal import is_leaving
 
@@ -233,3 +240,10 @@ def policies(models: Mapping[str, Model]) -> Callable[[str], OnUnknown]:
         return OnUnknown.RETRY if match is None else match.value.on_unknown
 
     return policy_of
+
+
+def call_that_ended(finished: ModelCallAttempt, terminal: InferenceFinished) -> ModelCall | None:
+    """The call that ended a request; None = it was ended without another call."""
+    if not finished.provider:
+        return None
+    return next((it for it in terminal.calls if it.attempt == finished.attempt), None)

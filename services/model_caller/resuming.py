@@ -16,6 +16,7 @@ from services.model_caller.ending import (
     end_requests,
     journey_of_member,
     outcome_of,
+    write_row,
 )
 from services.model_caller.gathering import Gathered
 from services.model_caller.redelivery import (
@@ -28,6 +29,7 @@ from services.model_caller.redelivery import (
     Serve,
     Settle,
     after_vanishing,
+    call_that_ended,
     on_delivery,
 )
 from services.model_caller.serving import Serving
@@ -147,14 +149,17 @@ class Resuming:
     # -- it was ended ----------------------------------------------------------------------------
 
     async def _replay(self, offset: int) -> bool:
-        """The process that ended it may have died before its terminal record was written."""
+        """The process that ended it may have died before its terminal record or row was written."""
         place = (self._work.partition, offset)
         attempt = await self._patiently(lambda: self._look_ups.attempts.get(place))
         if attempt is None:
             return await self._expire_if_due()
         terminal = decode_record(attempt.result, InferenceFinished)
-        emit = terminal_emit(self._request, terminal)
-        await self._work.emit(msgspec.structs.replace(emit, value=attempt.result))
+        again = terminal_emit(self._request, terminal)
+        await self._work.emit(msgspec.structs.replace(again, value=attempt.result))
+        if (call := call_that_ended(attempt, terminal)) is not None:
+            outcome = AttemptOutcome(attempt.outcome)
+            await write_row(self._tools, self._work, self._ending(call, outcome))
         return True
 
     # -- somebody is at it -----------------------------------------------------------------------
@@ -288,10 +293,8 @@ class Resuming:
             terminal = left_to_others(terminal)
         return await self._end(call, terminal, AttemptOutcome.ANSWERED)
 
-    async def _end(
-        self, call: ModelCall, terminal: InferenceFinished, outcome: AttemptOutcome
-    ) -> bool:
-        await end_requests(self._tools, self._work, [self._ending(call, outcome)], [terminal])
+    async def _end(self, call: ModelCall, end: InferenceFinished, outcome: AttemptOutcome) -> bool:
+        await end_requests(self._tools, self._work, [self._ending(call, outcome)], [end])
         return True
 
     def _ending(self, call: ModelCall, outcome: AttemptOutcome) -> Ending:

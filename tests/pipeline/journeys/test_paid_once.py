@@ -288,6 +288,30 @@ async def test_what_is_finished_is_answered_from_the_log(
         assert pipeline.committed("model-caller-p0", Topic.REQUEST_BATCHES_P0) == 1
 
 
+async def test_a_row_that_was_not_written_is_written_after_the_death(tmp_path: Path) -> None:
+    """Killed between the end of a call and its row in the ledger: the row is no other for it."""
+    async with running_pipeline() as pipeline:
+        trip = Trip(pipeline, first=ScriptedProvider(slowly))
+        await trip.run(slots=tmp_path)
+        request = trip.request()
+        publish(pipeline, request)
+        await pipeline.advance(SLOW_S / 2)
+        pipeline.cluster.unwritable.add(Topic.USAGE_LEDGER)
+        await pipeline.advance(SLOW_S)
+        assert "finished" in [it.kind for it in trip.attempts()]
+        assert kinds(trip) == {}
+        await trip.callers[0].kill()
+        pipeline.cluster.unwritable.clear()
+        await trip.restart(slots=tmp_path)
+        await pipeline.run_until_quiet()
+        check_answered(trip, request)
+        assert kinds(trip) == {row_id(1): "attempt"}
+        (call,) = trip.truth(request).calls
+        (row,) = trip.ledger().values()
+        assert (row.usage, row.cost_nanousd) == (call.usage, call.cost_nanousd)
+        assert row.cost_nanousd > 0
+
+
 async def test_calls_of_another_process_wait_for_its_silence() -> None:
     """Nobody holds the dead one's lock, so six seconds after its last sign of life have to tell."""
     async with running_pipeline(partitions=2) as pipeline:

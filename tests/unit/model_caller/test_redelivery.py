@@ -14,6 +14,7 @@ from services.model_caller.redelivery import (
     Serve,
     Settle,
     after_vanishing,
+    call_that_ended,
     is_gone,
     on_delivery,
     policies,
@@ -23,8 +24,9 @@ from services.model_caller.redelivery import (
 )
 from services.shared.domain.configuration import Model, ModelTarget, OnUnknown
 from services.shared.domain.errors import PublicError, error_document
-from services.shared.domain.events import ResultChunk, Target
+from services.shared.domain.events import ModelCall, ModelCallAttempt, ResultChunk, Target
 from services.shared.domain.terminal import CALL_GOES_ON, CALL_HEADER
+from tests.support.example_events import finished
 
 STARTED = OpenAttempt(attempt=2, owner="model-caller-0.aaa", offset=7)
 BETWEEN = msgspec.structs.replace(STARTED, is_finished=True)
@@ -203,3 +205,15 @@ def test_targets_found_doubtful_are_not_asked_again(
     assert ([it.provider for it in to_ask], was_cut) == (names, is_cut)
     assert targets_to_ask(targets, None) == (targets, False)
     assert targets_to_ask(targets, Ended(1)) == (targets, False)
+
+
+def test_the_call_that_ended_a_request_is_the_one_of_that_attempt() -> None:
+    """Of several calls the last one; none where the request was ended without another call."""
+    calls = tuple(
+        ModelCall(attempt=n, provider="p", model="m", started_ms=1, finished_ms=2) for n in (1, 2)
+    )
+    terminal = finished(calls=calls)
+    ended = ModelCallAttempt(kind="finished", owner="o", at=1, attempt=2, provider="p")
+    assert call_that_ended(ended, terminal) == calls[1]
+    assert call_that_ended(msgspec.structs.replace(ended, attempt=3), terminal) is None
+    assert call_that_ended(msgspec.structs.replace(ended, provider=""), terminal) is None
