@@ -24,6 +24,7 @@ import msgspec
 import numpy as np
 
 from scripts.made_up_answers import Row, made_up
+from services.cli.route.recalibrate import calibration_error
 from services.model_caller.cascade.faults import hard_fault
 from services.shared.domain.cascade.asked import Asked
 from services.shared.domain.cascade.calibration import Fit, calibration_file
@@ -34,7 +35,6 @@ ROWS = 16_000
 PREFIX_CHARS = 48 * 4
 _RIDGE = 1.0
 _STEPS = 60
-_BINS = 10
 _MIN_ROWS = 300
 _OF_STYLE = {"length", "length_to_prompt", "has_conclusion", "right_equations"}
 _MAX_KNOTS = 12
@@ -42,7 +42,7 @@ _MAX_KNOTS = 12
 
 def rows_of(path: Path) -> list[Row]:
     """Recorded answers, in an order that does not depend on that of the file."""
-    rows = [Row(**_known(json.loads(line))) for line in path.read_text().splitlines() if line]
+    rows = [Row(**_known(json.loads(line))) for line in path.read_bytes().splitlines() if line]
     random.Random(1).shuffle(rows)  # noqa: S311  # no secret: the same order every time
     return rows
 
@@ -129,14 +129,6 @@ def confidences(fits: Iterable[Fit], rows: Sequence[Row], *, part: str = "whole"
         chosen = by_task.get(task_of(row.prompt), by_task["*"])
         found.append(0.0 if signals is None else chosen.probability(signals))
     return found
-
-
-def calibration_error(confidence: Sequence[float], right: Sequence[float]) -> float:
-    """Expected calibration error over bins of equally many answers."""
-    order = np.argsort(confidence, kind="stable")
-    p, y = np.asarray(confidence)[order], np.asarray(right, dtype=float)[order]
-    parts = np.array_split(np.arange(len(p)), _BINS)
-    return float(sum(abs(p[part].mean() - y[part].mean()) * len(part) for part in parts) / len(p))
 
 
 def fits_of(rows: Sequence[Row], *, is_recorded: bool) -> list[Fit]:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from uuid import uuid4
 
+from services.cache_lookup.health import said_of_entries, said_of_judgements
 from services.cache_lookup.joining import Joining
 from services.cache_lookup.pacing import Pacing
 from services.cache_lookup.processor import CONSUMES, CacheLookupProcessor, LookupMetrics
@@ -165,6 +166,7 @@ def _controllers(tools: Tools, configuration: Configuration, tasks: BackgroundTa
     """The controllers of the verified mode, kept as ``cache-judgements`` says."""
     controllers = Controllers(most_wrong=configuration.cache.semantic.most_wrong)
     VerifiedMetrics(tools.registry, controllers)
+    tools.tell("cache-judgements", lambda: said_of_judgements(is_read=controllers.is_read))
     tasks.start(
         follow_judgements(
             tools.log,
@@ -211,6 +213,7 @@ def _follower(tools: Tools, index: SemanticIndex) -> EntryFollower:
         entries=lambda: follower.put,
         read_ratio=lambda: follower.read_ratio,
     )
+    tools.tell("cache-entries", lambda: said_of_entries(follower.read_ratio, follower.put))
     return follower
 
 

@@ -2,23 +2,33 @@
 
     python -m tests.evaluation.cascade ANSWERS.jsonl    # recorded answers
     python -m tests.evaluation.cascade --made-up        # the made-up ones, other than those fitted
+    python -m tests.evaluation.cascade --bounds F.jsonl # who was right alone, without answers
 
 One JSON object a line: ``prompt``, ``weak_answer``, ``weak_correct``, ``strong_correct``. Printed
 are, for the shipped calibration and for one fitted to two thirds of the answers and judged on the
 rest: the calibration error over ten bins, and by threshold the share that is escalated, the
-quality, and the share of the gap between the weak and the strong model that is recovered.
+quality, and the share of the gap between the weak and the strong model that is recovered. Of
+made-up answers each kind is judged by a fit to the other kinds, too.
+
+Where only who was right is known (``dataset``, ``task``, ``weak_correct``, ``strong_correct``),
+nothing can be read of answers, but their confidence can be bounded: ``--bounds`` prints what would
+be recovered by one that knows who is right (escalating what is wrong, or only what the strong model
+mends), one that knows no more than how often the weak model is right at that kind of task (learned
+from the other half of the rows), and one drawn at random, of which each share recovers itself.
 """
 
 # its output is its purpose
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
-from scripts.fit_cascade import calibration_error, confidences, fits_of, rows_of
+from scripts.fit_cascade import confidences, fits_of, rows_of
 from scripts.made_up_answers import Row, made_up
+from services.cli.route.recalibrate import calibration_error
 from services.shared.domain.cascade.calibration import Fit
 from services.shared.domain.cascade.signals import task_of
 
@@ -61,19 +71,89 @@ def report(name: str, fits: Sequence[Fit], rows: Sequence[Row]) -> None:
         print(f"  {threshold:9.2f}  {share:9.3f}  {quality:7.3f}  {gap:13.3f}")
 
 
+def report_unseen_kinds(rows: Sequence[Row]) -> None:
+    """Print the calibration error of each made-up kind by a fit to the others."""
+    print("kinds of questions that the fit has not seen")
+    errors = []
+    for family in sorted({row.family for row in rows}):
+        fits = fits_of([row for row in rows if row.family != family], is_recorded=False)
+        own = [row for row in rows if row.family == family]
+        right = [row.weak_correct for row in own]
+        confidence = confidences(fits, own)
+        errors.append(calibration_error(confidence, right))
+        print(
+            f"  {family:8} {len(own):5} answers, right {sum(right) / len(own):.3f}, "
+            f"foretold {sum(confidence) / len(own):.3f}, ECE {errors[-1]:.3f}"
+        )
+    print(f"  mean ECE {sum(errors) / len(errors):.3f}, worst {max(errors):.3f}")
+
+
+def report_bounds(path: Path) -> None:
+    """Print what confidences that bound any other's would recover, by data set."""
+    lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+    for name in sorted({line["dataset"] for line in lines}):
+        own = [line for line in lines if line["dataset"] == name]
+        rows = [
+            Row(
+                prompt="",
+                weak_answer="",
+                weak_correct=line["weak_correct"],
+                strong_correct=line["strong_correct"],
+                family=line["task"],
+            )
+            for line in own
+        ]
+        weak, strong = (
+            sum(values) / len(rows)
+            for values in zip(
+                *((row.weak_correct, row.strong_correct) for row in rows), strict=True
+            )
+        )
+        print(f"{name}: {len(rows)} questions, weak {weak:.3f}, strong {strong:.3f}")
+        knowing = [row.weak_correct for row in rows]
+        mending = [float(row.strong_correct <= row.weak_correct) for row in rows]
+        for what, confidence in (("who is right", knowing), ("what is mended", mending)):
+            share, quality, gap = recovered(rows, confidence, 0.5)
+            print(f"  knows {what:15} escalated {share:.3f}  quality {quality:.3f}  gap {gap:.3f}")
+        by_task = of_tasks(rows)
+        error = calibration_error(by_task, [row.weak_correct for row in rows])
+        print(f"  knows the task only: ECE {error:.3f}; in brackets what chance recovers")
+        print("  threshold  escalated  quality  gap recovered")
+        for threshold in THRESHOLDS:
+            share, quality, gap = recovered(rows, by_task, threshold)
+            print(f"  {threshold:9.2f}  {share:9.3f}  {quality:7.3f}  {gap:13.3f} ({share:.3f})")
+
+
+def of_tasks(rows: Sequence[Row]) -> list[float]:
+    """How often the weak model is right at the task of each row, by the other half of the rows."""
+    sums: dict[tuple[str, int], list[float]] = {}
+    for i, row in enumerate(rows):
+        right = sums.setdefault((row.family, 1 - i % 2), [0.5, 1.0])  # one row of nothing known
+        right[0] += row.weak_correct
+        right[1] += 1
+    found = [sums.get((row.family, i % 2), [0.5, 1.0]) for i, row in enumerate(rows)]
+    return [right / count for right, count in found]
+
+
 def main() -> None:
     """Run the program."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("answers", type=Path, nargs="?", help="JSONL of recorded answers")
     parser.add_argument("--made-up", action="store_true", help="take made-up answers")
+    parser.add_argument("--bounds", type=Path, help="JSONL of who was right")
     arguments = parser.parse_args()
+    if arguments.bounds is not None:
+        report_bounds(arguments.bounds)
+        return
     if arguments.answers is None and not arguments.made_up:
-        parser.error("name a file of answers, or say --made-up")
+        parser.error("name a file of answers, or say --made-up or --bounds")
     rows = rows_of(arguments.answers) if arguments.answers else made_up(6_000, seed=7)
     fits = msgspec.convert(msgspec.json.decode(_SHIPPED.read_bytes())["fits"], list[Fit])
     report("shipped calibration", fits, rows)
     middle = len(rows) * 2 // 3
     report("fitted to two thirds", fits_of(rows[:middle], is_recorded=True), rows[middle:])
+    if arguments.answers is None:
+        report_unseen_kinds(rows)
 
 
 if __name__ == "__main__":

@@ -74,6 +74,10 @@ class Controller:
         """
         return score >= self.threshold and score > self._vetoes.get(entry_id, -1.0)
 
+    def veto_of(self, entry_id: str) -> float | None:
+        """Score up to which an entry's answer is not served; None = it has no veto."""
+        return self._vetoes.get(entry_id)
+
     def saw_none(self, count: int) -> None:
         """Take requests that had no candidate, or one that was vetoed anyway.
 

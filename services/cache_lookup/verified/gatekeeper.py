@@ -106,6 +106,15 @@ class Controllers:
         self._allowance = max(0.0, self._allowance - 1)
         return 1 / share
 
+    @property
+    def is_read(self) -> bool:
+        """Whether all records of before were applied."""
+        return self._is_read
+
+    def of(self, tenant: str) -> Controller | None:
+        """A tenant's controller; None = nothing was heard of him."""
+        return self._tenants.get(tenant)
+
     def tenants(self) -> Iterator[tuple[str, Controller]]:
         """Every tenant with his controller, the one heard of last first."""
         return iter(reversed(self._tenants.items()))

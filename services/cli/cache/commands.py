@@ -18,6 +18,7 @@ from services.cli.manner import (
 )
 
 if TYPE_CHECKING:
+    from services.cache_lookup.verified.gatekeeper import Controllers
     from services.cli.cache.desk import Desk
     from services.shared.domain.configuration import Configuration
 
@@ -60,6 +61,8 @@ def explain_question(  # noqa: PLR0913  # one argument an option
     from services.shared.adapters.minilm.encoder import load_encoder  # noqa: PLC0415
     from services.shared.adapters.minilm.pinned import encoder_folder  # noqa: PLC0415
     from services.shared.adapters.system_clock import SystemClock  # noqa: PLC0415
+    from services.shared.domain.configuration_semantic import SemanticMode  # noqa: PLC0415
+    from services.shared.domain.semantic_modes import SemanticModes  # noqa: PLC0415
     from services.shared.stream.entry_bulk import EntryLog  # noqa: PLC0415
 
     invocation = invocation_of(context)
@@ -78,11 +81,18 @@ def explain_question(  # noqa: PLR0913  # one argument an option
         else explaining.asked_of_request(finished)
     )
     now_ms = SystemClock().now_ms()
+    configuration = _configuration(invocation, config)
+    controller = None
+    if SemanticModes(configuration).of(question.model) is SemanticMode.VERIFIED:
+        most_wrong = configuration.cache.semantic.most_wrong
+        controllers = _controllers(invocation, brokers, most_wrong=most_wrong)
+        controller = controllers.of(question.tenant)
     explained = explaining.explain_now(
         question,
         {entry_id: it.entry for entry_id, it in EntryLog(brokers).held().items()},
-        configuration=_configuration(invocation, config),
+        configuration=configuration,
         encoder=encoder,
+        controller=controller,
         now_ms=now_ms,
     )
     if as_json:
@@ -185,29 +195,36 @@ def report_tenants(  # noqa: PLR0913  # one argument an option
     Reads cache-judgements whole. The bounds are one-sided, with 95 % confidence.
     """
     from services.cli.cache import report  # noqa: PLC0415
-    from services.cli.tables import say  # noqa: PLC0415
-    from services.shared.domain.topics import Topic  # noqa: PLC0415
-    from services.shared.stream.bulk import BulkReader, Position  # noqa: PLC0415
 
     invocation = invocation_of(context)
     most_wrong = _configuration(invocation, config).cache.semantic.most_wrong
     brokers = bootstrap_of(invocation, bootstrap=bootstrap, data=data)
+    controllers = _controllers(invocation, brokers, most_wrong=most_wrong)
+    reports = report.reports_of(controllers, tenant=tenant)
+    if as_json:
+        print_json(report.report_document(reports, most_wrong=most_wrong))
+    else:
+        report.print_report(invocation.console, reports, most_wrong=most_wrong)
+
+
+def _controllers(invocation: Invocation, brokers: str, *, most_wrong: float) -> "Controllers":
+    """The controllers of all tenants, by all of cache-judgements."""
+    from services.cli.cache.report import read_controllers  # noqa: PLC0415
+    from services.cli.tables import say  # noqa: PLC0415
+    from services.shared.domain.topics import Topic  # noqa: PLC0415
+    from services.shared.stream.bulk import BulkReader, Position  # noqa: PLC0415
+
     reader = BulkReader(brokers, Topic.CACHE_JUDGEMENTS, position=Position())
     try:
-        reports = report.read_report(
+        return read_controllers(
             reader,
             most_wrong=most_wrong,
-            tenant=tenant,
             unreadable=lambda count: say(
                 invocation.errors, f"{count} records cannot be read; the look-ups skip them too."
             ),
         )
     finally:
         reader.close()
-    if as_json:
-        print_json(report.report_document(reports, most_wrong=most_wrong))
-    else:
-        report.print_report(invocation.console, reports, most_wrong=most_wrong)
 
 
 def _configuration(invocation: Invocation, config: Path | None) -> "Configuration":

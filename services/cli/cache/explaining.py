@@ -11,6 +11,8 @@ from rich.console import Console
 from services.cache_lookup.semantic.decide import Choice, choose
 from services.cache_lookup.semantic.question import NotComparable, Question, question_of
 from services.cache_lookup.similar.decide import least_similarity
+from services.cache_lookup.verified.controller import Controller
+from services.cli.cache.trust import Trust, trust_document, trust_of, verdict_of
 from services.cli.tables import age, print_table, say
 from services.shared.adapters.numpy_semantic_index import NumpySemanticIndex
 from services.shared.domain.configuration import Configuration
@@ -62,7 +64,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
         choice: What follows; None = it is not compared.
         in_scope: Entries of its scope.
         of_tenant: Entries of the tenant and alias, whatever their scope.
-        verdict: The answer, in one sentence.
+        trust: What the tenant's controller says to the chosen one; None = it is not asked.
+        verdict: The answer, in a sentence or two.
     """
 
     asked: Asked
@@ -72,6 +75,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     choice: Choice | None = None
     in_scope: int = 0
     of_tenant: int = 0
+    trust: Trust | None = None
     verdict: str = ""
 
 
@@ -106,12 +110,13 @@ def asked_of_request(finished: InferenceFinished) -> Asked:
     )
 
 
-async def explain(
+async def explain(  # noqa: PLR0913  # named, all of one question
     asked: Asked,
     entries: Mapping[str, AnswerCached],
     *,
     configuration: Configuration,
     encoder: Encoder,
+    controller: Controller | None,
     now_ms: float,
 ) -> Explanation:
     """Find the candidates of a question, and judge them as the look-up does.
@@ -121,6 +126,7 @@ async def explain(
         entries: All entries of the cache, by id.
         configuration: The configuration.
         encoder: The look-ups' encoder.
+        controller: The tenant's, in the mode ``verified``; None = nothing was judged of him yet.
         now_ms: Unix ms.
 
     Raises:
@@ -153,12 +159,17 @@ async def explain(
     ]
     nears = await _nearest(question, scoped, encoder, now_ms)
     choice = choose(question.text, nears, threshold=threshold, use_verifier=policy.use_verifier)
+    trust = None
+    if choice.near is not None and mode is SemanticMode.VERIFIED:
+        entry_id = choice.near.entry.entry_id
+        trust = trust_of(controller, tenant=asked.tenant, entry_id=entry_id, score=choice.score)
     return msgspec.structs.replace(
         explained,
         nears=nears,
         choice=choice,
         in_scope=len(scoped),
-        verdict=_verdict(choice, mode, threshold, len(scoped)),
+        trust=trust,
+        verdict=_verdict(choice, mode, threshold, len(scoped), trust),
     )
 
 
@@ -178,13 +189,15 @@ async def _nearest(
     return nears
 
 
-def _verdict(choice: Choice, mode: SemanticMode, threshold: float, in_scope: int) -> str:
+def _verdict(
+    choice: Choice, mode: SemanticMode, threshold: float, in_scope: int, trust: Trust | None
+) -> str:
     if choice.near is not None:
         served = f"the answer of {choice.near.entry.entry_id}, at {choice.score:.4f}"
         if mode is SemanticMode.OFF:
             return f"The semantic tier is off for this alias; it would serve {served}."
-        if mode is SemanticMode.VERIFIED:
-            return f"Served is {served}, once the tenant's controller trusts that score."
+        if trust is not None:
+            return verdict_of(trust, served=served, score=choice.score)
         return f"Served is {served}, while its body is there and no older than the caller allows."
     if not in_scope:
         return (
@@ -234,6 +247,8 @@ def document(it: Explanation) -> dict[str, Any]:
     """The explanation for programs."""
     question, told = it.asked.question, it.asked.told
     objections = dict(it.choice.objections) if it.choice else {}
+    chosen = it.choice.near if it.choice else None
+    is_served = it.trust is None or it.trust.serves
     return {
         "request_id": it.asked.request_id or None,
         "tenant": it.asked.tenant,
@@ -263,7 +278,8 @@ def document(it: Explanation) -> dict[str, Any]:
             for near in it.nears
         ],
         "score": it.choice.score if it.choice else 0.0,
-        "served": it.choice.near.entry.entry_id if it.choice and it.choice.near else None,
+        "controller": None if it.trust is None else trust_document(it.trust),
+        "served": chosen.entry.entry_id if chosen is not None and is_served else None,
         "verdict": it.verdict,
     }
 

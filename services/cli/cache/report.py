@@ -58,15 +58,14 @@ class TenantReport(msgspec.Struct, frozen=True, kw_only=True):
     wrong_per_hit: float | None
 
 
-def read_report(
-    judgements: Judgements, *, most_wrong: float, tenant: str, unreadable: Callable[[int], None]
-) -> list[TenantReport]:
+def read_controllers(
+    judgements: Judgements, *, most_wrong: float, unreadable: Callable[[int], None]
+) -> Controllers:
     """Fold the topic as every look-up does.
 
     Args:
         judgements: The topic.
         most_wrong: The bound that is asked for.
-        tenant: Only this one; empty = all.
         unreadable: Told how many records could not be read.
     """
     controllers = Controllers(most_wrong=most_wrong)
@@ -79,7 +78,13 @@ def read_report(
                 failed += 1
     if failed:
         unreadable(failed)
-    found = [_of(name, it) for name, it in controllers.tenants() if tenant in {"", name}]
+    controllers.caught_up()
+    return controllers
+
+
+def reports_of(controllers: Controllers, *, tenant: str) -> list[TenantReport]:
+    """What is known of each tenant, or of one alone; empty = all."""
+    found = [report_of(name, it) for name, it in controllers.tenants() if tenant in {"", name}]
     return sorted(found, key=lambda report: report.tenant)
 
 
@@ -120,7 +125,8 @@ def report_document(reports: list[TenantReport], *, most_wrong: float) -> dict[s
     }
 
 
-def _of(tenant: str, controller: Controller) -> TenantReport:
+def report_of(tenant: str, controller: Controller) -> TenantReport:
+    """What is known of a tenant."""
     serves = controller.threshold != NOTHING
     asked, wrong = controller.asked_again, controller.found_wrong
     return TenantReport(

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from services.model_caller.cascade.faults import hard_fault, loops
+from services.model_caller.cascade.faults import fault_of_text, hard_fault
 from services.shared.domain.cascade.asked import Asked
 from services.shared.domain.cascade.calibration import Calibration
 from services.shared.domain.cascade.signals import (
@@ -80,8 +80,9 @@ def judge_prefix(given: Given, asked: Asked, policy: Policy, *, model: str) -> V
         return Verdict(confidence=0.0, is_accepted=False, reason="hard fault: refusal")
     if given.calls or not given.text:
         return Verdict(confidence=NOT_JUDGED, is_accepted=True, reason="no text to judge")
-    if loops(given.text):
-        return Verdict(confidence=0.0, is_accepted=False, reason="hard fault: repetition")
+    fault = fault_of_text(asked, given.text)
+    if fault is not None:
+        return Verdict(confidence=0.0, is_accepted=False, reason=f"hard fault: {fault}")
     return _weighed(asked, given, policy, model, is_whole=False)
 
 

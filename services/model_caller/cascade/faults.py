@@ -8,6 +8,7 @@ import msgspec
 from services.model_caller.levers.structure import fault_of_content
 from services.shared.domain.cascade.asked import Asked
 from services.shared.domain.cascade.phrases import misses_format
+from services.shared.domain.cascade.scripts import is_in_foreign_script
 from services.shared.domain.cascade.signals import Given
 
 _TAIL_CHARS = 4_000
@@ -30,7 +31,17 @@ def hard_fault(asked: Asked, given: Given) -> str | None:
         return "invalid_json" if fault_of_content(given.text, asked) else None
     if misses_format(asked.guidance, asked.prompt, given.text):
         return "format"
-    return "repetition" if loops(given.text) else None
+    return fault_of_text(asked, given.text)
+
+
+def fault_of_text(asked: Asked, text: str) -> str | None:
+    """Why a text, also the beginning of one, is not good, for certain; None = nothing says so."""
+    if loops(text):
+        return "repetition"
+    is_foreign = is_in_foreign_script(
+        text, prompt=asked.prompt, guidance=asked.guidance, before=asked.scripts
+    )
+    return "script" if is_foreign else None
 
 
 def loops(text: str) -> bool:

@@ -58,6 +58,7 @@ class Runtime:
         self._is_running = False
         self._caution: Caution | None = None
         self._watcher: AssignmentWatcher | None = None
+        self.parts: dict[str, Callable[[], str]] = {}
 
     async def run(self) -> None:
         """Work until ``stopping`` is set and open records are finished.
@@ -100,6 +101,7 @@ class Runtime:
             watch=self._watch,
             slot=None if self._slot is None else self._slot.name,
             assignment=self.assignment,
+            tell=self.parts.__setitem__,
         )
 
     def _watch(self, watcher: AssignmentWatcher) -> None:

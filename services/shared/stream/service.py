@@ -95,6 +95,7 @@ async def _main(stage: Stage, settings: ServiceSettings, clock: Clock) -> None:
             registry=runtime.metrics.registry,
             is_live=lambda: runtime.is_alive,
             is_ready=lambda: runtime.is_ready,
+            parts=runtime.parts,
         )
     try:
         await runtime.run()

@@ -31,6 +31,7 @@ class Tools(msgspec.Struct, frozen=True):
         watch: Has an ``AssignmentWatcher`` told of every assignment.
         slot: Name of the slot that this process holds; None = it holds none.
         assignment: Partitions that the process owns now.
+        tell: Has ``/health`` say how a part of the process is: its name, and what says it.
     """
 
     clock: Clock
@@ -41,6 +42,7 @@ class Tools(msgspec.Struct, frozen=True):
     watch: Callable[[AssignmentWatcher], None]
     slot: str | None
     assignment: Callable[[], frozenset[TopicPartition]]
+    tell: Callable[[str, Callable[[], str]], None]
 
 
 Build = Callable[[Tools], AbstractAsyncContextManager[Process[Any]]]

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from services.cache_lookup.semantic.question import Question
+from services.cache_lookup.verified.controller import Controller
 from services.cli.cache.decide import Selection, selected
 from services.cli.cache.explaining import (
     Asked,
@@ -19,6 +20,7 @@ from services.cli.cache.explaining import (
     print_explanation,
 )
 from services.cli.cache.purging import run_purge
+from services.cli.cache.trust import trust_of, verdict_of
 from services.cli.errors import CommandError
 from services.cli.manner import Manner
 from services.shared.domain.configuration import Cache, Configuration, Model, ModelTarget
@@ -261,7 +263,10 @@ async def kept(number: int, text: str, **changes: Any) -> AnswerCached:
 
 
 async def explained(
-    question: Asked, *entries: AnswerCached, mode: SemanticMode = SemanticMode.GUARDED
+    question: Asked,
+    *entries: AnswerCached,
+    mode: SemanticMode = SemanticMode.GUARDED,
+    controller: Controller | None = None,
 ) -> Explanation:
     """Why it is answered as it is."""
     return await explain(
@@ -269,6 +274,7 @@ async def explained(
         {it.entry_id: it for it in entries},
         configuration=settings(mode),
         encoder=_ENCODER,
+        controller=controller,
         now_ms=START_MS,
     )
 
@@ -277,7 +283,6 @@ async def explained(
     ("mode", "verdict"),
     [
         (SemanticMode.GUARDED, f"Served is the answer of {named(1)}, at 1.0000"),
-        (SemanticMode.VERIFIED, "once the tenant's controller trusts"),
         (SemanticMode.OFF, "The semantic tier is off for this alias; it would serve"),
     ],
 )
@@ -288,6 +293,50 @@ async def test_a_like_question_is_explained(mode: SemanticMode, verdict: str) ->
     told = document(it)
     assert (told["served"], told["entries_in_scope"]) == (named(1), 1)
     assert told["candidates"][0]["similarity"] == pytest.approx(1.0, abs=2e-3)
+
+
+def controller(*, requests: int, wrong_at: float | None = None) -> Controller:
+    """A tenant's controller after so many requests, and a wrong hit on the first entry."""
+    made = Controller(most_wrong=0.02)
+    made.saw_none(requests)
+    if wrong_at is not None:
+        made.judged(named(1), score=wrong_at, is_right=False, was_served=True, weight=1.0)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("known", "served", "verdict"),
+    [
+        (None, None, "nothing was judged of this tenant yet"),
+        (controller(requests=100), None, "(100 compared requests, 0 wrong hits found) bears no"),
+        (controller(requests=2_000), named(1), "serves from 0.70 on. By 2000 compared requests"),
+        (controller(requests=2_000, wrong_at=1.0), None, "was found wrong at 1.0000, so"),
+    ],
+)
+async def test_in_verified_mode_the_tenant_s_controller_has_the_last_word(
+    known: Controller | None, served: str | None, verdict: str
+) -> None:
+    """Whether it serves at that score, the veto of the entry, its bound and what it rests on."""
+    entry = await kept(1, _ASKED)
+    it = await explained(asked(_ASKED.lower()), entry, mode=SemanticMode.VERIFIED, controller=known)
+    assert verdict in it.verdict
+    told = document(it)
+    assert (told["served"], told["controller"]["serves"]) == (served, served is not None)
+    assert (told["controller"]["evidence"] is None) == (known is None)
+
+
+async def test_a_score_below_the_controller_s_threshold_is_a_miss() -> None:
+    """With the score from which on it serves."""
+    known = controller(requests=2_000)
+    for _ in range(12):
+        known.judged("another", score=0.95, is_right=False, was_served=False, weight=10.0)
+    it = await explained(
+        asked(_ASKED.lower()), await kept(1, _ASKED), mode=SemanticMode.VERIFIED, controller=known
+    )
+    trust = trust_of(known, tenant="acme", entry_id=named(1), score=0.9)
+    assert trust.serves is False
+    assert "serves from" in verdict_of(trust, served="it", score=0.9)
+    assert document(it)["controller"]["evidence"]["requests"] == 2_120
 
 
 async def test_what_is_not_near_enough_says_by_how_much() -> None:

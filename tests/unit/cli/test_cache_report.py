@@ -9,8 +9,9 @@ from rich.console import Console
 from services.cli.cache.report import (
     evidence_needed,
     print_report,
-    read_report,
+    read_controllers,
     report_document,
+    reports_of,
 )
 from services.shared.codec.records import encode_record
 from services.shared.domain.events import CandidateJudged
@@ -63,7 +64,8 @@ def test_a_report_counts_and_bounds() -> None:
     """Evidence, hits that re-asks stand for, wrong ones, and both bounds; a repeat counts once."""
     lost: list[int] = []
     topic = Topic(judged(1), judged(2), judged(2), b"\xff", judged(3, is_right=False))
-    (report,) = read_report(topic, most_wrong=0.02, tenant="", unreadable=lost.append)
+    controllers = read_controllers(topic, most_wrong=0.02, unreadable=lost.append)
+    (report,) = reports_of(controllers, tenant="")
     assert (report.requests, report.hits, report.asked_again) == (930, 30, 3)
     assert (report.found_wrong, report.vetoed_entries) == (1, 1)
     assert lost == [1]
@@ -76,7 +78,8 @@ def test_a_report_counts_and_bounds() -> None:
 def test_a_tenant_may_be_picked() -> None:
     """Others are left out."""
     topic = Topic(judged(1), judged(2, tenant="another"))
-    reports = read_report(topic, most_wrong=0.02, tenant="another", unreadable=print)
+    controllers = read_controllers(topic, most_wrong=0.02, unreadable=print)
+    reports = reports_of(controllers, tenant="another")
     assert [report.tenant for report in reports] == ["another"]
 
 
@@ -85,7 +88,8 @@ def test_what_is_printed_says_how_sure_it_is() -> None:
     out = io.StringIO()
     console = Console(file=out, width=200)
     topic = Topic(judged(1))
-    reports = read_report(topic, most_wrong=0.02, tenant="", unreadable=print)
+    controllers = read_controllers(topic, most_wrong=0.02, unreadable=print)
+    reports = reports_of(controllers, tenant="")
     print_report(console, reports, most_wrong=0.02)
     text = out.getvalue()
     assert "acme" in text

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from services.shared.domain.cascade.scripts import scripts_in
 from services.shared.domain.events import InferenceRequested, Operation
 
 _SCHEMA_TYPES = frozenset({"json_object", "json_schema"})
@@ -19,6 +20,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         wants_json: Whether the answer has to be JSON.
         schema: What the JSON has to be like; null = any.
         is_chat: Whether it is asked for a message, not for the rest of a text.
+        scripts: Scripts, beside the Latin one, of all messages.
         tools: JSON Schemas of the arguments of the tools that are offered, by name.
     """
 
@@ -28,6 +30,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     wants_json: bool = False
     schema: dict[str, Any] | None = None
     is_chat: bool = True
+    scripts: frozenset[str] = frozenset()
     tools: dict[str, dict[str, Any]] = {}
 
 
@@ -45,6 +48,7 @@ def asked_of(request: InferenceRequested) -> Asked:
         wants_json=kind in _SCHEMA_TYPES,
         schema=(wanted.get("json_schema") or {}).get("schema") if kind == "json_schema" else None,
         is_chat=request.operation == Operation.CHAT,
+        scripts=scripts_in(text_of(message.get("content")) for message in messages),
         tools=_tools(document.get("tools") or ()),
     )
 

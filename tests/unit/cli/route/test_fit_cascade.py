@@ -33,6 +33,7 @@ from services.shared.domain.cascade.calibration import (
     recalibrated,
 )
 from services.shared.domain.events import (
+    Event,
     FeedbackGiven,
     InferenceFinished,
     InferenceRequested,
@@ -232,7 +233,7 @@ def _fit(folder: Path, count: int, *, good: float, base: Path | None = None) -> 
     rng = random.Random(2)
     ids = [f"r{index}" for index in range(count)]
     scores = [float(rng.random() < good) for _ in ids]
-    topics = {
+    topics: dict[str, Sequence[tuple[str, Event]]] = {
         "feedback": [
             ("acme", _said(score, request_id=it)) for it, score in zip(ids, scores, strict=True)
         ],

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from services.model_caller.cascade.faults import hard_fault, loops
+from services.model_caller.cascade.faults import fault_of_text, hard_fault, loops
 from services.shared.domain.cascade.asked import Asked
 from services.shared.domain.cascade.signals import Given, given_of
 
@@ -75,3 +75,12 @@ def test_short_texts_do_not_loop() -> None:
     assert not loops("no " * 20)
     assert not loops(" ".join(str(number * number) for number in range(600)))
     assert loops("As I said, the answer is clear. " * 60)
+
+
+def test_a_script_that_nobody_asked_for_is_a_hard_fault() -> None:
+    """Of beginnings, too."""
+    asked = Asked(prompt="Wie tief ist das Meer an dieser Stelle?")
+    text = "\u8fd9\u7247\u6d77\u5927\u7ea6\u6709\u56db\u5343\u7c73\u6df1\u6ca1\u6709"
+    assert hard_fault(asked, answer(text)) == "script"
+    assert fault_of_text(asked, text) == "script"
+    assert fault_of_text(asked, "Etwa vier Kilometer.") is None
