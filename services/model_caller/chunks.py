@@ -69,6 +69,7 @@ class ChunkStream:
         self._timer: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Task[None] | None = None
         self._order = asyncio.Lock()
+        self._is_closed = False
 
     async def delta(self, fragment: bytes) -> None:
         """Hand on a piece of output; raises what a flush before it raised."""
@@ -95,6 +96,7 @@ class ChunkStream:
         if self._is_heard:
             await self._settle()
             async with self._order:
+                self._is_closed = True
                 chunk = error_chunk(
                     self._request,
                     error,
@@ -105,6 +107,22 @@ class ChunkStream:
                 )
                 self._last = await self._send(chunk_emit(self._request, chunk))
 
+    async def leave(self, leaving: Emit) -> bool:
+        """Tell the client that his request is cancelled, while the stream goes on for others.
+
+        Args:
+            leaving: What tells him.
+
+        Returns:
+            Whether he was told, durably; else the stream was closed before.
+        """
+        async with self._order:
+            if self._is_closed:
+                return False
+            sent = await self._send(leaving)
+        await acknowledged(sent)
+        return True
+
     async def acknowledged(self) -> None:
         """Wait until all chunks are durable: they are when the last is, being of one partition."""
         if self._last is not None:
@@ -114,6 +132,7 @@ class ChunkStream:
         if self._is_heard:
             await self._settle()
             async with self._order:
+                self._is_closed = True
                 await self._emit(kind, payload)
 
     async def _settle(self) -> None:

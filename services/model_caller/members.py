@@ -61,7 +61,9 @@ class Members:
         calls: Calls made for each of them, as far as they are known.
         attempts: Number of calls made for each of them.
         cancelled: Positions of those that are given up, by callers and by all who joined them.
-        leaving: Positions of those that only their callers have given up.
+        leaving: Those that only their callers have given up.
+        stream: What the client of a streamed request gets of the present attempt; None = nothing
+            yet.
     """
 
     def __init__(  # noqa: PLR0913  # named, and all of one serving
@@ -82,6 +84,7 @@ class Members:
         self.attempts = list(attempts) or [0] * len(routed)
         self.cancelled: set[int] = set()
         self.leaving = Leaving(self._tell_left)
+        self.stream: Stream | None = None
         self._tools = tools
         self._work = work
         self._known = known
@@ -112,20 +115,29 @@ class Members:
             pass_by=self._tools.first_chunk,
         )
 
-    async def _tell_left(self, i: int) -> None:
+    async def _tell_left(self, i: int) -> bool:
         """A member is over for its caller; its call goes on for those that joined it."""
         member = self.routed[i]
-        if member.request.reply_partition != NO_REPLY:
-            chunk = leaving_chunk(
-                member.request,
-                headers={**cache_headers(member.cache), **route_headers(member.route)},
-                attempt=self.attempts[i],
-            )
-            await acknowledged(await self._work.emit(chunk_emit(member.request, chunk)))
+        if member.request.reply_partition == NO_REPLY:
+            return True
+        chunk = leaving_chunk(
+            member.request,
+            headers={**cache_headers(member.cache), **route_headers(member.route)},
+            attempt=self.attempts[i],
+        )
+        leaving = chunk_emit(member.request, chunk)
+        stream = self.stream.stream if isinstance(self.stream, Held) else self.stream
+        if stream is not None:
+            return await stream.leave(leaving)
+        await acknowledged(await self._work.emit(leaving))
+        return True
 
-    def _is_over(self, i: int) -> bool:
-        """Whether a member is cancelled for its caller, whatever becomes of its call."""
-        return i in self.cancelled or i in self.leaving
+    async def _over(self) -> frozenset[int]:
+        """Positions of those that are cancelled for their callers, whatever becomes of their call.
+
+        To be asked before any end is written; nobody leaves after that.
+        """
+        return (await self.leaving.settled()) | self.cancelled
 
     # -- calls -----------------------------------------------------------------------------------
 
@@ -184,25 +196,27 @@ class Members:
 
     async def put_off(self, turns: Sequence[Emit | None], error: PublicError) -> None:
         """Let those come again that have a turn; end the others."""
+        over = await self._over()
         for i, request in enumerate(self.requests):
             emit = turns[i] if turns else None
-            if emit is None or self._is_over(i):
-                await self._end_uncalled(i, error)
+            if emit is None or i in over:
+                await self._end_uncalled(i, CANCELLED if i in over else error)
             else:
                 await acknowledged(await self._work.emit(emit))
                 self._tools.journal.put_off(request, attempts=self.attempts[i])
 
     async def end_uncalled(self, error: PublicError) -> None:
         """End them without another call."""
+        over = await self._over()
         for i in range(len(self)):
-            await self._end_uncalled(i, error)
+            await self._end_uncalled(i, CANCELLED if i in over else error)
 
     async def _end_uncalled(self, i: int, error: PublicError) -> None:
         await end_uncalled(
             self._tools,
             self._work,
             self.routed[i],
-            CANCELLED if self._is_over(i) else error,
+            error,
             attempts=self.attempts[i],
             calls=self.calls[i],
         )
@@ -214,24 +228,22 @@ class Members:
         target: Target,
         answers: Sequence[Answer],
         *,
-        stream: Stream | None,
         outcome: AttemptOutcome,
         is_doubtful: bool,
     ) -> None:
-        """Answer them.
+        """Answer them; what was streamed is closed already.
 
         Args:
             target: Who was called last.
             answers: One for each.
-            stream: What the client has got of the answer; None = nothing yet.
             outcome: How the last calls ended.
             is_doubtful: The answers must not be kept.
         """
-        left = await self.leaving.told()
+        left = await self.leaving.settled()
         gone = self.cancelled if len(self) > 1 else set()
         streams: list[Stream] = []
         for i, answer in enumerate(answers):
-            own = stream
+            own = self.stream
             if own is None:
                 own = self.open_stream(i, target)
                 if i not in left:  # who has left was told so
@@ -245,20 +257,22 @@ class Members:
         ]
         await self._end(target, streams, terminals, outcome=outcome)
 
-    async def fail(self, target: Target, error: PublicError, *, stream: Stream | None) -> None:
+    async def fail(self, target: Target, error: PublicError, *, has_output: bool) -> None:
         """End them with an error.
 
         Args:
             target: Who was called last.
             error: The error.
-            stream: What the client has got of an answer; None = nothing.
+            has_output: Whether the client has got some of an answer.
         """
+        left = await self.leaving.settled()
+        stream = self.stream if has_output else None
         streams: list[Stream] = []
         terminals = []
         for i in range(len(self)):
-            own = CANCELLED if self._is_over(i) else error
+            own = CANCELLED if i in left or i in self.cancelled else error
             to_client = self.open_stream(i, target) if stream is None else stream
-            await to_client.fail(error if i in self.leaving else own)  # who follows it still reads
+            await to_client.fail(error if i in left else own)  # who follows it still reads
             streams.append(to_client)
             terminals.append(self._failed(i, own))
         await self._end(target, streams, terminals, outcome=AttemptOutcome.FAILED)

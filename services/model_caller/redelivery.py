@@ -137,6 +137,21 @@ def targets_to_ask(
     return list(targets[first:]), bool(asked)
 
 
+def was_left(chunks: Sequence[ResultChunk]) -> bool:
+    """Whether a request was over for its caller before its stream ended.
+
+    Args:
+        chunks: All of the request's chunks on its reply partition, in log order.
+    """
+    stream = stream_of(chunks)
+    for chunk in chunks:
+        if is_leaving(chunk):
+            return True
+        if stream and chunk is stream[-1] and chunk.kind != ChunkKind.DELTA:
+            return False
+    return False
+
+
 class CallAgain(msgspec.Struct, frozen=True):
     """Nothing of the vanished call reached anybody."""
 

@@ -31,6 +31,7 @@ from services.model_caller.redelivery import (
     after_vanishing,
     call_that_ended,
     on_delivery,
+    was_left,
 )
 from services.model_caller.serving import Serving
 from services.model_caller.together import acknowledged
@@ -113,6 +114,7 @@ class Resuming:
         self._history: list[ModelCall] = []
         self._put_off_after = attempts_from(work.headers.get(ATTEMPT))
         self._is_informed = not self._put_off_after
+        self._is_left = False
 
     async def run(self) -> None:
         """Bring the request to its end, or see that somebody else has."""
@@ -207,6 +209,7 @@ class Resuming:
         if not journal.is_ours(self._work) or journal.find(self._request.request_id) != last:
             return False  # meanwhile it went to others, or another copy of it is being served
         vanished = self._vanished(started)
+        self._is_left = self._was_left(chunks)
         match after_vanishing(self._tools.on_unknown(self._request.model), chunks):
             case CallAgain():
                 return await self._call_again(vanished)
@@ -222,6 +225,12 @@ class Resuming:
             return ()
         key = (request.request_id, request.reply_partition, started.at)
         return await self._patiently(lambda: self._look_ups.chunks.get(key))
+
+    def _was_left(self, chunks: Sequence[ResultChunk]) -> bool:
+        """Whether the caller was told that it is cancelled, while others wait for the answer."""
+        if self._request.reply_partition == NO_REPLY:  # there is nobody to be told
+            return self._tools.cancels.is_left(self._request)
+        return was_left(chunks)
 
     def _vanished(self, started: ModelCallAttempt) -> ModelCall:
         accepted_at = self._request.accepted_at
@@ -263,7 +272,7 @@ class Resuming:
                 request, error, headers=headers, run=owner, attempt=vanished.attempt, seq=seq
             )
             await acknowledged(await self._work.emit(chunk_emit(request, chunk)))
-        if self._tools.cancels.is_left(request):  # which its caller has been told
+        if self._is_left:
             error = CANCELLED
         terminal = failed(
             request,
@@ -289,7 +298,7 @@ class Resuming:
             now_ms=self._tools.clock.now_ms(),
             journey=self._journey(call),
         )
-        if self._tools.cancels.is_left(self._request):
+        if self._is_left:
             terminal = left_to_others(terminal)
         return await self._end(call, terminal, AttemptOutcome.ANSWERED)
 

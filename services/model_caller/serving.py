@@ -85,7 +85,6 @@ class Serving:
             review=self._review,
         )
         self._request = members[0].request
-        self._stream: Stream | None = None
         self._stop = Stop()
         self._is_doubtful = False
         self._is_starting = False
@@ -225,10 +224,11 @@ class Serving:
     ) -> None:
         """Hand on what was held back of an answer; then complete the request."""
         if given.fragments:
+            await self._members.leaving.settled()  # from here on the client has his answer
             stream = self._members.open_stream(0, given.target)
             await pour(given.fragments, stream)
             await stream.end()
-            self._stream = stream
+            self._members.stream = stream
         self._is_doubtful = given.is_doubtful
         await self._complete(given.target, [given.answer], outcome=outcome)
 
@@ -303,7 +303,7 @@ class Serving:
             reply = Reply(result=CallFailed(error=unknown, is_retriable=False))
         else:
             attempt = self._members.attempts[0]
-            self._stream = self._stream_to_client(target, targets_left=targets_left)
+            self._members.stream = self._stream_to_client(target, targets_left=targets_left)
             body = self._review.body if self._review is not None else b""
             call = Call(
                 requests=self._members.requests,
@@ -318,7 +318,11 @@ class Serving:
                 marks_prompt=self._tools.marks_prompts(self._request.model),
             )
             reply = await self._tools.sharing.ask(
-                entry.service, call, self._stream, provider=target.provider, now_ms=started_ms
+                entry.service,
+                call,
+                self._members.stream,
+                provider=target.provider,
+                now_ms=started_ms,
             )
         self._members.note(target, reply, started_ms)
         return reply
@@ -350,7 +354,6 @@ class Serving:
         await self._members.complete(
             target,
             answers,
-            stream=self._stream,
             outcome=outcome,
             is_doubtful=self._is_doubtful,
         )
@@ -360,4 +363,4 @@ class Serving:
         if kept is not None:
             await self._hand_on(kept, outcome=AttemptOutcome.FAILED)
             return
-        await self._members.fail(target, error, stream=self._stream if has_output else None)
+        await self._members.fail(target, error, has_output=has_output)

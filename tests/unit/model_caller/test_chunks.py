@@ -9,6 +9,7 @@ from services.model_caller.chunks import MAX_GATHERED_BYTES, ChunkStream
 from services.shared.domain.emit import Emit
 from services.shared.domain.errors import MustStop, PublicError
 from services.shared.domain.events import InferenceRequested, ResultChunk
+from services.shared.domain.terminal import chunk_emit, is_leaving, leaving_chunk
 from services.shared.domain.topics import Topic
 from services.shared.ports.work import Written
 from tests.support.example_events import requested
@@ -198,3 +199,21 @@ async def test_the_end_raises_what_a_flush_raised() -> None:
     with pytest.raises(MustStop):
         await stream.end(b"c")
     assert log.payloads == [b"a"]
+
+
+@pytest.mark.parametrize("closes_with_an_error", [False, True])
+async def test_who_leaves_is_told_only_before_the_end(closes_with_an_error: bool) -> None:  # noqa: FBT001
+    """In the log as in the answer: an end that was begun comes first, and is the end."""
+    log, request = Log(), requested(reply_partition=3)
+    stream = stream_to(log, request)
+    leaving = chunk_emit(request, leaving_chunk(request, headers={}, attempt=2))
+    await stream.delta(b"a")
+    assert await stream.leave(leaving)
+    log.delay_s = 1.0
+    closing = asyncio.create_task(
+        stream.fail(BROKEN) if closes_with_an_error else stream.end(b"all")
+    )
+    await asyncio.sleep(0)
+    assert not await stream.leave(leaving)
+    await closing
+    assert [is_leaving(chunk) for _, chunk in log.chunks] == [False, True, False]

@@ -20,6 +20,7 @@ from services.model_caller.redelivery import (
     policies,
     slot_of,
     stream_of,
+    was_left,
     targets_to_ask,
 )
 from services.shared.domain.configuration import Model, ModelTarget, OnUnknown
@@ -159,6 +160,19 @@ def test_a_reader_follows_the_first_attempt_with_output() -> None:
     assert stream_of([DELTA, TOLD, END]) == (DELTA, TOLD)
     left = msgspec.structs.replace(TOLD, headers={CALL_HEADER: CALL_GOES_ON})
     assert stream_of([DELTA, left, END]) == (DELTA, END), "others read on"
+
+
+def test_a_caller_has_left_who_was_told_so_before_the_end() -> None:
+    """The order of the log decides, as it does for the caller himself."""
+    left = msgspec.structs.replace(TOLD, headers={CALL_HEADER: CALL_GOES_ON})
+    assert was_left([DELTA, left, END])
+    assert was_left([left])
+    assert was_left([DELTA, left])
+    assert not was_left([DELTA, END, left])
+    assert not was_left([WHOLE, left])
+    assert not was_left([DELTA, TOLD, left])
+    assert not was_left([DELTA, OTHER])
+    assert not was_left([])
 
 
 def test_a_reader_takes_each_chunk_once_and_none_after_a_gap() -> None:
