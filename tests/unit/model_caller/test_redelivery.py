@@ -20,8 +20,8 @@ from services.model_caller.redelivery import (
     policies,
     slot_of,
     stream_of,
-    was_left,
     targets_to_ask,
+    was_left,
 )
 from services.shared.domain.configuration import Model, ModelTarget, OnUnknown
 from services.shared.domain.errors import PublicError, error_document
