@@ -38,11 +38,12 @@ from services.shared.ports.response_cache import ResponseCache
 from services.shared.ports.semantic_index import SemanticIndex
 from services.shared.stream.background import BackgroundTasks
 from services.shared.stream.backlog import KafkaBacklog
+from services.shared.stream.client import TopicPartition
 from services.shared.stream.control_log import follow_control
 from services.shared.stream.entry_log import EntryFollower
 from services.shared.stream.judgement_log import follow_judgements
 from services.shared.stream.loop import Process
-from services.shared.stream.result_follower import following
+from services.shared.stream.result_follower import ResultFollower, following
 from services.shared.stream.service import connection_from, run_stage
 from services.shared.stream.stage import Stage, Tools
 
@@ -91,6 +92,26 @@ def main() -> None:
 
     stage = Stage(service=SERVICE, topics=CONSUMES, build=build, drain_s=_DRAIN_S)
     run_stage(stage, settings, clock=SystemClock())
+
+
+class _Watcher:
+    """Has what has ended looked up when partitions come."""
+
+    def __init__(self, joining: Joining, follower: ResultFollower) -> None:
+        self._joining = joining
+        self._follower = follower
+
+    async def assigned(self, positions: Mapping[TopicPartition, int]) -> None:
+        """See ``AssignmentWatcher``."""
+        if positions:
+            self._joining.assigned()
+            self._follower.look_soon()
+
+    async def revoked(self, partitions: frozenset[TopicPartition]) -> None:
+        """See ``AssignmentWatcher``: nothing is to be settled."""
+
+    async def at_rest(self) -> None:
+        """See ``AssignmentWatcher``: whoever joined is served by whoever comes next."""
 
 
 @asynccontextmanager
@@ -156,7 +177,8 @@ async def looking_up(  # noqa: PLR0913  # named, one a collaborator
     if seeking is not None:
         tasks.start(seeking.run(processor.conclude))
     try:
-        async with following(tools, joining, joining.tend):
+        async with following(tools, joining, joining.tend) as follower:
+            tools.watch(_Watcher(joining, follower))
             yield processor.process
     finally:
         await tasks.stop()

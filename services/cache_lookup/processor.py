@@ -237,6 +237,9 @@ class CacheLookupProcessor:
                 request.request, request.error, now_ms=now_ms, journey=Journey(hops=hops)
             )
         self._saw(request.priority)
+        if self._joining.has_ended(work, request):
+            self._metrics.note("ended")
+            return ()
         hops = (_front_door_hop(work, request),)
         if is_expired(request, now_ms=now_ms):
             return emits_for_expiry(request, now_ms=now_ms, journey=Journey(hops=hops))

@@ -58,6 +58,10 @@ class Listener(Protocol):
         """Take a result."""
         ...
 
+    def over(self, keys: Container[bytes]) -> None:
+        """Take the keys of all results of the last two minutes; it may still grow."""
+        ...
+
     def found(self, missed: Sequence[CacheMissed]) -> None:
         """Take requests that are on their way to a model."""
         ...
@@ -92,6 +96,7 @@ class ResultFollower:
         self._is_following = asyncio.Event()
         self._ended_meanwhile: set[bytes] | None = None
         self._looked_back_at_ms = float("-inf")
+        self._is_to_look = asyncio.Event()
 
     async def follow(self) -> None:
         """Hand on results until cancelled; a broker that is away is waited for."""
@@ -105,7 +110,7 @@ class ResultFollower:
             await reader.stop()
 
     async def look_back(self) -> None:
-        """Find the requests that are on their way; a second time, those since the first.
+        """Find what has ended, and the requests that are on their way: later, those since before.
 
         Raises:
             Unavailable: No broker answers. Retriable.
@@ -117,6 +122,10 @@ class ResultFollower:
             await reader.start([place for places in self._places.values() for place in places])
             await self._is_following.wait()  # an end after those that are read here is not missed
             over = self._ended_meanwhile = set()
+            horizon_ms = int(began_ms - HORIZON_MS - _SKEW_MS)
+            async for raw in self._read_back(reader, Topic.INFERENCE_RESULTS, horizon_ms):
+                over.add(raw.key or b"")
+            self._listener.over(over)
             running = await self._running(reader, since_ms, over)
             if running:
                 _LOG.info("requests are on their way already", extra={"requests": len(running)})
@@ -125,6 +134,10 @@ class ResultFollower:
             self._ended_meanwhile = None
             await reader.stop()
         self._looked_back_at_ms = began_ms
+
+    def look_soon(self) -> None:
+        """Look back at once."""
+        self._is_to_look.set()
 
     async def look_back_when_assigned(
         self, assignment: Callable[[], frozenset[TopicPartition]]
@@ -137,20 +150,23 @@ class ResultFollower:
         owned: frozenset[TopicPartition] | None = None
         while True:
             now_owned = assignment()
-            if owned is None or now_owned - owned:
+            if owned is None or now_owned - owned or self._is_to_look.is_set():
+                self._is_to_look.clear()
                 try:
                     await self.look_back()
                 except Unavailable as error:
                     _LOG.info("cannot look back", extra={"why": str(error)})
                     now_owned = owned or frozenset()
+                    self._is_to_look.set()
+                    await asyncio.sleep(_RETRY_S)
             owned = now_owned
-            await asyncio.sleep(_LOOK_EVERY_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_EVERY_S):
+                    await self._is_to_look.wait()
 
     async def _running(self, reader: Reader, since_ms: int, over: set[bytes]) -> list[CacheMissed]:
         """What was passed on and has not ended; ends come to ``over`` from elsewhere as well."""
         missed: dict[bytes, CacheMissed] = {}
-        async for raw in self._read_back(reader, Topic.INFERENCE_RESULTS, since_ms - _SKEW_MS):
-            over.add(raw.key or b"")
         async for raw in self._read_back(reader, Topic.CACHE_MISSES, since_ms):
             if raw.key is not None and raw.key not in over:
                 _decode_into(missed, raw.key, raw)

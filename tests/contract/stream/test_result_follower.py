@@ -1,7 +1,7 @@
 """Following the results without a group, and finding what was on its way before."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Container, Sequence
 from contextlib import asynccontextmanager
 
 from services.shared.codec.records import encode_record
@@ -24,6 +24,7 @@ class Ears:
         is_anybody_waiting: Set when it is in a hurry.
         heard: Keys and values of results.
         running: Requests found on their way, in order.
+        over_before: Keys of results of before.
     """
 
     def __init__(self, *leaders: bytes) -> None:
@@ -33,11 +34,17 @@ class Ears:
         self.is_anybody_waiting.set()
         self.heard: list[tuple[bytes, bytes]] = []
         self.running: list[str] = []
+        self.over_before: set[bytes] = set()
         self.looks = 0
 
     async def ended(self, key: bytes, value: bytes) -> None:
         """See ``Listener``."""
         self.heard.append((key, value))
+
+    def over(self, keys: Container[bytes]) -> None:
+        """See ``Listener``."""
+        assert isinstance(keys, set)
+        self.over_before = keys
 
     def found(self, missed: Sequence[CacheMissed]) -> None:
         """See ``Listener``."""
@@ -125,18 +132,22 @@ async def test_it_finds_what_is_on_its_way(backend: LogBackend) -> None:
     async with follower_of(backend, ears) as follower:
         await follower.look_back()
     assert sorted(ears.running) == [request_id(2), request_id(4)]
+    assert ears.over_before == {request_id(3).encode()}
 
 
 async def test_a_second_look_goes_back_to_the_first(backend: LogBackend) -> None:
-    """What was found, or ended, before is not read again."""
+    """What was found before is not read again; ends are, since their requests may come again."""
     await make_topics(backend)
     await miss(backend, 1, ago_ms=60_000)
+    await end(backend, 3)
     ears = Ears()
     async with follower_of(backend, ears) as follower:
         await follower.look_back()
         await miss(backend, 2)
+        await end(backend, 4)
         await follower.look_back()
     assert ears.running == [request_id(1), request_id(2)]
+    assert ears.over_before == {request_id(3).encode(), request_id(4).encode()}
 
 
 async def test_an_end_during_the_look_is_an_end(backend: LogBackend) -> None:
