@@ -5,7 +5,7 @@ import logging
 from services.gateway.asgi import Request, Send, rendered_headers, send_error, send_whole
 from services.gateway.claims import HEADER, REPLAYED_HEADER
 from services.gateway.decide import code_of
-from services.gateway.desk import CANCEL, CLIENT_GONE, MS_PER_S, Desk
+from services.gateway.desk import CLIENT_GONE, MS_PER_S, Desk
 from services.gateway.event_stream import (
     GRACE_MS,
     HEADERS_WITHIN_S,
@@ -14,6 +14,7 @@ from services.gateway.event_stream import (
 )
 from services.gateway.front_door.exchange import ClientGone
 from services.gateway.waiter import Abandoned, Waiter
+from services.shared.domain.cancellations import CANCEL
 from services.shared.domain.configuration import WhenClientLeaves
 from services.shared.domain.errors import PublicError, Unavailable
 from services.shared.domain.events import (

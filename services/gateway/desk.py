@@ -19,9 +19,6 @@ from services.shared.ports.request_publisher import RequestPublisher
 from services.shared.telemetry.metrics import latency_histogram
 
 MS_PER_S = 1000
-CANCEL = "cancel"
-"""The one action that a control record asks for."""
-
 ASKED = "asked"
 CLIENT_GONE = "client_gone"
 """Why a request is to be cancelled: somebody said so, or nobody waits for it."""

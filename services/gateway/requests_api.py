@@ -6,10 +6,11 @@ import msgspec
 
 from services.gateway.asgi import Request, Send, rendered_headers, send_error, send_whole
 from services.gateway.decide import authenticate
-from services.gateway.desk import ASKED, CANCEL, Desk
+from services.gateway.desk import ASKED, Desk
 from services.gateway.event_stream import HEADERS_WITHIN_S
 from services.gateway.own_requests import AWAY, UNKNOWN, OwnRequests
 from services.gateway.waiter import Facts
+from services.shared.domain.cancellations import CANCEL
 from services.shared.domain.errors import PublicError, Unavailable
 from services.shared.domain.events import CacheMissed, ControlRequested, InferenceFinished
 from services.shared.domain.ids import origin_from_request_id
