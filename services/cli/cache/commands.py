@@ -18,7 +18,8 @@ from services.cli.manner import (
 )
 
 if TYPE_CHECKING:
-    from services.cache_lookup.verified.gatekeeper import Controllers
+    from collections.abc import Callable
+
     from services.cli.cache.desk import Desk
     from services.shared.domain.configuration import Configuration
 
@@ -56,7 +57,7 @@ def explain_question(  # noqa: PLR0913  # one argument an option
 
     Shows questions of the tenant, so mind who looks on. Changes nothing.
     """
-    from services.cli.cache import explaining  # noqa: PLC0415
+    from services.cli.cache import explaining, report  # noqa: PLC0415
     from services.cli.trace import find_terminal  # noqa: PLC0415
     from services.shared.adapters.minilm.encoder import load_encoder  # noqa: PLC0415
     from services.shared.adapters.minilm.pinned import encoder_folder  # noqa: PLC0415
@@ -85,7 +86,9 @@ def explain_question(  # noqa: PLR0913  # one argument an option
     controller = None
     if SemanticModes(configuration).of(question.model) is SemanticMode.VERIFIED:
         most_wrong = configuration.cache.semantic.most_wrong
-        controllers = _controllers(invocation, brokers, most_wrong=most_wrong)
+        controllers = report.controllers_at(
+            brokers, most_wrong=most_wrong, unreadable=_lost(invocation)
+        )
         controller = controllers.of(question.tenant)
     explained = explaining.explain_now(
         question,
@@ -199,7 +202,9 @@ def report_tenants(  # noqa: PLR0913  # one argument an option
     invocation = invocation_of(context)
     most_wrong = _configuration(invocation, config).cache.semantic.most_wrong
     brokers = bootstrap_of(invocation, bootstrap=bootstrap, data=data)
-    controllers = _controllers(invocation, brokers, most_wrong=most_wrong)
+    controllers = report.controllers_at(
+        brokers, most_wrong=most_wrong, unreadable=_lost(invocation)
+    )
     reports = report.reports_of(controllers, tenant=tenant)
     if as_json:
         print_json(report.report_document(reports, most_wrong=most_wrong))
@@ -207,24 +212,13 @@ def report_tenants(  # noqa: PLR0913  # one argument an option
         report.print_report(invocation.console, reports, most_wrong=most_wrong)
 
 
-def _controllers(invocation: Invocation, brokers: str, *, most_wrong: float) -> "Controllers":
-    """The controllers of all tenants, by all of cache-judgements."""
-    from services.cli.cache.report import read_controllers  # noqa: PLC0415
+def _lost(invocation: Invocation) -> "Callable[[int], None]":
+    """Says how many judgements could not be read."""
     from services.cli.tables import say  # noqa: PLC0415
-    from services.shared.domain.topics import Topic  # noqa: PLC0415
-    from services.shared.stream.bulk import BulkReader, Position  # noqa: PLC0415
 
-    reader = BulkReader(brokers, Topic.CACHE_JUDGEMENTS, position=Position())
-    try:
-        return read_controllers(
-            reader,
-            most_wrong=most_wrong,
-            unreadable=lambda count: say(
-                invocation.errors, f"{count} records cannot be read; the look-ups skip them too."
-            ),
-        )
-    finally:
-        reader.close()
+    return lambda count: say(
+        invocation.errors, f"{count} records cannot be read; the look-ups skip them too."
+    )
 
 
 def _configuration(invocation: Invocation, config: Path | None) -> "Configuration":

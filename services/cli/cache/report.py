@@ -15,7 +15,8 @@ from services.cli.tables import print_table, say
 from services.shared.codec.records import decode_record
 from services.shared.domain.errors import PoisonRecord
 from services.shared.domain.events import CandidateJudged
-from services.shared.stream.bulk import Read
+from services.shared.domain.topics import Topic
+from services.shared.stream.bulk import BulkReader, Position, Read
 
 _COLUMNS = (
     "tenant", "threshold", "requests", "hits ~", "asked again", "wrong", "vetoed",
@@ -80,6 +81,17 @@ def read_controllers(
         unreadable(failed)
     controllers.caught_up()
     return controllers
+
+
+def controllers_at(
+    brokers: str, *, most_wrong: float, unreadable: Callable[[int], None]
+) -> Controllers:
+    """``read_controllers`` from the topic itself."""
+    reader = BulkReader(brokers, Topic.CACHE_JUDGEMENTS, position=Position())
+    try:
+        return read_controllers(reader, most_wrong=most_wrong, unreadable=unreadable)
+    finally:
+        reader.close()
 
 
 def reports_of(controllers: Controllers, *, tenant: str) -> list[TenantReport]:

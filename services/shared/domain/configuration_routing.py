@@ -71,7 +71,7 @@ class Cascade(Section, frozen=True, kw_only=True):
         threshold: Least calibrated probability that an answer is good for it to be handed on.
         stream: What becomes of a streamed request.
         prefix_tokens: Tokens that are judged under ``prefix``.
-        calibration: File of a calibration from ``millrace route fit``; empty = the shipped one.
+        calibration: File from ``millrace route fit --cascade``; empty = the shipped calibration.
     """
 
     threshold: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.7

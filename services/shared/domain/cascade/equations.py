@@ -154,8 +154,6 @@ def _close(values: list[float], operators: list[str]) -> bool | None:
 
 
 def _apply(values: list[float], operator: str) -> bool:
-    if len(values) < 2:
-        return False
     second, first = values.pop(), values.pop()
     match operator:
         case "+":

@@ -53,7 +53,8 @@ def test_what_was_worked_out_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    "side", ["", "(", "3 4", "3 + ", "+ 3", "3 ? 4", "()", "3 (4)", "3 -", "%"]
+    "side",
+    ["", "(", "3 4", "3 + ", "+ 3", "3 ? 4", "()", "3 (4)", "3 -", "%", "5 / 0 + 1", "(5 / 0)"],
 )
 def test_what_is_no_calculation_has_no_value(side: str) -> None:
     """Whatever stands there."""

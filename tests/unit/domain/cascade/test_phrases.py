@@ -72,6 +72,7 @@ def test_demanded_formats(demand: str, without: str, with_it: str) -> None:
         ("ok", ""),
         ("7 + 4", ""),
         ("Grüße aus Köln", ""),
+        (f"{GERMAN} Es heißt море.", "de"),
         ("the and of is der die und das", ""),
     ],
 )

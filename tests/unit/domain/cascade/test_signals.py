@@ -48,7 +48,12 @@ def test_a_faultless_answer_shows_no_fault() -> None:
 
 def test_code_that_parses_is_not_broken() -> None:
     """Nor is what is too long, or too deep, to be looked at."""
-    for code in ("x = 1", "x = " + "(" * 150 + "1" + ")" * 150, "x = 1\n" * 5_000):
+    for code in (
+        "x = 1",
+        "x = " + "(" * 150 + "1" + ")" * 150,
+        "x = 1\n" * 5_000,
+        "-" * 9_000 + "1",
+    ):
         given = Given(text=f"```python\n{code}\n```")
         assert "broken_code" not in signals_of(Asked(prompt="Go."), given)
 
