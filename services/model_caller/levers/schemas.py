@@ -1,12 +1,12 @@
 """Holds JSON against a JSON Schema with a bounded amount of work. Pure.
 
-Admission has refused schemas that go round in circles and regular expressions that explode
+Admission has refused schemas that go round in circles
 (``services.shared.domain.admission.json_schemas``). What is left can still be slow on a large
 answer, so each keyword that is applied is a step, of which there are only so many (``effort``); an
 answer that could not be checked is not called wrong. No reference is fetched.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -17,16 +17,7 @@ from referencing import Registry
 from referencing.exceptions import Unresolvable
 
 from services.model_caller.levers.effort import TooMuch, allowed, allowing
-
-MAX_MATCHED_CHARS = 10_000
-"""A longer text is not held against a regular expression."""
-
-
-class _NotMatched(Exception):
-    """A text is too long for a regular expression."""
-
-
-_Keyword = Callable[[Validator, Any, Any, Any], Iterator[jsonschema.ValidationError] | None]
+from services.model_caller.levers.patterns import Keyword, NotMatched, with_patterns
 
 
 def why_not(schema: dict[str, Any], value: Any) -> str | None:
@@ -47,7 +38,7 @@ def why_not(schema: dict[str, Any], value: Any) -> str | None:
         if effort.gives_up:
             return None
         raise
-    except (_NotMatched, Unresolvable, RecursionError, jsonschema.SchemaError):
+    except (NotMatched, Unresolvable, RecursionError, jsonschema.SchemaError):
         return None
     except Exception:  # noqa: BLE001  # a keyword's own failure at a malformed schema: any kind
         return None
@@ -63,7 +54,7 @@ def _validator(schema: bytes) -> Validator:
     return validator
 
 
-def _counted(keyword: _Keyword) -> _Keyword:
+def _counted(keyword: Keyword) -> Keyword:
     def apply(
         validator: Validator, rule: Any, value: Any, schema: Any
     ) -> Iterator[jsonschema.ValidationError]:
@@ -71,14 +62,6 @@ def _counted(keyword: _Keyword) -> _Keyword:
         yield from keyword(validator, rule, value, schema) or ()
 
     return apply
-
-
-def _pattern(
-    validator: Validator, rule: Any, value: Any, schema: Any
-) -> Iterator[jsonschema.ValidationError]:
-    if isinstance(value, str) and len(value) > MAX_MATCHED_CHARS:
-        raise _NotMatched
-    yield from _KEYWORDS["pattern"](validator, rule, value, schema) or ()
 
 
 def _unique_items(
@@ -92,11 +75,11 @@ def _unique_items(
             yield jsonschema.ValidationError("has non-unique elements")
 
 
-_KEYWORDS: dict[str, _Keyword] = dict(jsonschema.Draft202012Validator.VALIDATORS)
+_KEYWORDS = {
+    **with_patterns(dict(jsonschema.Draft202012Validator.VALIDATORS)),
+    "uniqueItems": _unique_items,
+}
 _Counting = jsonschema.validators.extend(  # type: ignore[no-untyped-call]
     jsonschema.Draft202012Validator,
-    {
-        name: _counted({"pattern": _pattern, "uniqueItems": _unique_items}.get(name, keyword))
-        for name, keyword in _KEYWORDS.items()
-    },
+    {name: _counted(keyword) for name, keyword in _KEYWORDS.items()},
 )
