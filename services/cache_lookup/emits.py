@@ -31,6 +31,7 @@ from services.shared.domain.terminal import (
     Answer,
     Journey,
     chunk_emit,
+    closing_chunk,
     completed,
     emits_for_expiry,
     emits_for_failure,
@@ -113,8 +114,11 @@ def shared(
     entry = _as_entry(leader)
     whole = whole_response(request, entry.response)
     evidence = evidence_of_join(leader.request_id)
-    if request.reply_partition != NO_REPLY and not follows:
-        yield _answer_chunk(request, entry, whole, evidence)
+    if request.reply_partition != NO_REPLY:
+        if follows:
+            yield chunk_emit(request, closing_chunk(request, leader.request_id))
+        else:
+            yield _answer_chunk(request, entry, whole, evidence)
     yield _row(
         request,
         UsageKind.JOIN,

@@ -10,7 +10,7 @@ from services.shared.domain.configuration import VirtualKey
 from services.shared.domain.errors import PublicError
 from services.shared.domain.events import ChunkKind, ResultChunk
 from services.shared.domain.keys import is_key, key_hash, parse_key
-from services.shared.domain.terminal import is_leaving
+from services.shared.domain.terminal import is_closing, is_leaving
 
 _NO_SUCH_HASH = "0" * 64
 INVALID_KEY = PublicError(
@@ -107,6 +107,8 @@ class View(msgspec.Struct):
         next_seq: The chunk that has to come next.
         leader: The request whose chunks are the answer, where this one joined it; empty = its own.
         has_leader_failed: The leader ended in an error before it said anything.
+        has_leader_ended: The leader has said all.
+        is_closed: The request said that it ends as its leader does.
     """
 
     run: str | None = None
@@ -114,12 +116,22 @@ class View(msgspec.Struct):
     next_seq: int = 0
     leader: str = ""
     has_leader_failed: bool = False
+    has_leader_ended: bool = False
+    is_closed: bool = False
 
 
 class Take(msgspec.Struct, frozen=True):
     """The chunk is the next piece of the answer."""
 
     is_last: bool
+
+
+class Keep(msgspec.Struct, frozen=True):
+    """The chunk is the last piece of the answer, once the request says that it ends so."""
+
+
+class Close(msgspec.Struct, frozen=True):
+    """The request says that it ends as the one that it joined: what was kept is the last piece."""
 
 
 class Pass(msgspec.Struct, frozen=True):
@@ -138,7 +150,7 @@ class Bereft(msgspec.Struct, frozen=True):
     """The request whose chunks were followed was ended for reasons of its own."""
 
 
-Verdict = Take | Pass | Rival | Gap | Bereft
+Verdict = Take | Keep | Close | Pass | Rival | Gap | Bereft
 
 _OWN_ENDS = frozenset({"request_cancelled", "deadline_exceeded"})
 
@@ -148,6 +160,8 @@ def accept(view: View, chunk: ResultChunk) -> Verdict:
 
     An error of whatever attempt ends the answer: only who is entitled to end a request writes one.
     A request that joined another one gets that one's chunks, until it has its own to go on with.
+    How it ends it says itself: it may be cancelled while the other one is answered to its end, and
+    what its client is told last has to be what stands in its terminal record.
 
     Args:
         view: What has been taken so far; is updated.
@@ -156,6 +170,9 @@ def accept(view: View, chunk: ResultChunk) -> Verdict:
     if view.leader:
         if chunk.request_id == view.leader:
             return _accept_of_leader(view, chunk)
+        if is_closing(chunk) or (view.run is not None and chunk.kind == ChunkKind.END):
+            view.is_closed = True
+            return Close()
         if view.run is not None:  # what the leader said was passed on: only an end may follow
             return Take(is_last=True) if chunk.kind == ChunkKind.ERROR else Pass()
         view.leader, view.has_leader_failed = "", False
@@ -167,14 +184,19 @@ def accept(view: View, chunk: ResultChunk) -> Verdict:
 
 
 def _accept_of_leader(view: View, chunk: ResultChunk) -> Verdict:
-    if view.has_leader_failed or chunk.kind == ChunkKind.JOINED or is_leaving(chunk):
+    is_over = view.has_leader_failed or view.has_leader_ended
+    if is_over or chunk.kind == ChunkKind.JOINED or is_leaving(chunk):
         return Pass()
     if chunk.kind == ChunkKind.ERROR and view.run is None:
         view.has_leader_failed = True  # whoever joined is told otherwise what follows
         return Pass()
     if code_of(chunk) in _OWN_ENDS:
         return Bereft()
-    return _accept_next(view, chunk)
+    verdict = _accept_next(view, chunk)
+    if chunk.kind != ChunkKind.END or not isinstance(verdict, Take):
+        return verdict
+    view.has_leader_ended = True
+    return verdict if view.is_closed else Keep()
 
 
 def _accept_next(view: View, chunk: ResultChunk) -> Verdict:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from services.gateway.decide import Bereft, Gap, Pass, Rival, Take, View, accept
+from services.gateway.decide import Bereft, Close, Gap, Keep, Pass, Rival, Take, View, accept
 from services.gateway.sse import EventId
 from services.shared.domain.errors import PublicError, error_document
 from services.shared.domain.events import ChunkKind, ResultChunk
@@ -109,6 +109,7 @@ class Waiter:
         "_is_leader_live",
         "_is_over",
         "_is_own_live",
+        "_kept",
         "_lead",
         "_on_room",
         "_orphan_timer",
@@ -148,6 +149,7 @@ class Waiter:
         self._is_own_live = if_gone is None
         self._is_leader_live = False
         self._held: list[tuple[ResultChunk, Place]] = []
+        self._kept: tuple[ResultChunk, Place] | None = None
         self._on_room: list[Callable[[], None]] = []
         self._place = NOWHERE
         self._seq = 0
@@ -320,9 +322,9 @@ class Waiter:
         if self._view.leader != leader:
             self._follow(self._view.leader)
         match verdict:
-            case Take(is_last=is_last):
+            case Take() | Keep() | Close():
                 self._expect_no_end()
-                self._pass_on(chunk, place, is_last=is_last)
+                self._go_on(verdict, chunk, place)
             case Rival():
                 self._has_rival = True
                 self._expect_end_soon()
@@ -332,6 +334,14 @@ class Waiter:
                 self.end(self._if_gone if is_new else CUT)
             case Pass():
                 pass
+
+    def _go_on(self, verdict: Take | Keep | Close, chunk: ResultChunk, place: Place) -> None:
+        if isinstance(verdict, Take):
+            self._pass_on(chunk, place, is_last=verdict.is_last)
+        elif isinstance(verdict, Keep):
+            self._kept = (chunk, place)
+        elif self._kept is not None:
+            self._pass_on(*self._kept, is_last=True)
 
     def _follow(self, leader: str) -> None:
         self._is_leader_live = False

@@ -266,6 +266,10 @@ class Chunks:
             request_id, 0, ChunkKind.JOINED, payload=leader.encode(), attempt=0, run="", **changes
         )
 
+    def close(self, request_id: str) -> int:
+        """Say that a request that joined another one ends as that one does."""
+        return self.write(request_id, 1, ChunkKind.JOINED, payload=b"", attempt=0, run="")
+
     def whole(self, request_id: str, *, count: int = 3) -> None:
         """Write a whole stream of so many deltas, and its end."""
         for seq in range(count):

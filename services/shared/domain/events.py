@@ -44,7 +44,7 @@ class ChunkKind(StrEnum):
     """What a ``ResultChunk`` is to its stream; ``END`` and ``ERROR`` close it.
 
     ``JOINED`` says that the answer is that of another request, whose chunks are to be followed; its
-    payload is that request's id.
+    payload is that request's id. A second one says that its end is the answer's end.
     """
 
     DELTA = "delta"

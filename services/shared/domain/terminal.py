@@ -126,6 +126,10 @@ def failed(
     )
 
 
+_CLOSING_SEQ = 1
+"""Of ``joined`` chunks the first names the leader, the second says that they end alike."""
+
+
 def left_to_others(answered: InferenceFinished) -> InferenceFinished:
     """The terminal record of a request that was given up while others waited for its answer.
 
@@ -164,6 +168,23 @@ def leaving_chunk(
 def is_leaving(chunk: ResultChunk) -> bool:
     """Whether a chunk ends the request for its own caller alone."""
     return chunk.kind == ChunkKind.ERROR and chunk.headers.get(CALL_HEADER) == CALL_GOES_ON
+
+
+def closing_chunk(request: InferenceRequested, leader_id: str) -> ResultChunk:
+    """The chunk that tells the gateway of a joiner that its answer ends as that of its leader."""
+    return ResultChunk(
+        request_id=request.request_id,
+        run=leader_id,
+        attempt=0,
+        seq=_CLOSING_SEQ,
+        kind=ChunkKind.JOINED.value,
+        payload=b"",
+    )
+
+
+def is_closing(chunk: ResultChunk) -> bool:
+    """Whether a chunk says that a joiner's answer ends as that of its leader."""
+    return chunk.kind == ChunkKind.JOINED and chunk.seq == _CLOSING_SEQ
 
 
 def error_chunk(  # noqa: PLR0913  (a chunk has that many parts)

@@ -11,7 +11,9 @@ from services.gateway.decide import (
     BAD_CURSOR,
     INVALID_KEY,
     Bereft,
+    Close,
     Gap,
+    Keep,
     Pass,
     Rival,
     Take,
@@ -26,7 +28,7 @@ from services.shared.domain.configuration import VirtualKey
 from services.shared.domain.errors import PublicError, error_document
 from services.shared.domain.events import ChunkKind, ResultChunk
 from services.shared.domain.keys import key_hash
-from services.shared.domain.terminal import leaving_chunk
+from services.shared.domain.terminal import closing_chunk, leaving_chunk
 from tests.support.example_events import requested
 from tests.support.gateway_desk import (
     KEY,
@@ -111,7 +113,7 @@ def taken(chunks: list[ResultChunk]) -> list[ResultChunk]:
                         return
                 case Gap():
                     return
-                case Rival() | Pass() | Bereft():
+                case Rival() | Pass() | Bereft() | Keep() | Close():
                     pass
 
     return list(take())
@@ -151,7 +153,7 @@ def test_who_gave_up_is_told_so_in_the_middle_of_a_stream_that_goes_on() -> None
             assert accept(view, chunk(seq, request_id=LEADER)) == Take(is_last=False)
         assert accept(view, of_leader) == Pass()
         end = chunk(said, ChunkKind.END, request_id=LEADER)
-        assert accept(view, end) == Take(is_last=True)
+        assert accept(view, end) == Keep()
 
 
 def test_who_joins_without_following_waits_for_his_own_answer() -> None:
@@ -185,7 +187,45 @@ def test_a_joiner_gets_its_leaders_answer() -> None:
     assert accept(view, joined("req_another")) == Pass()
     assert accept(view, of_leader(0, run="rival")) == Rival()
     assert accept(view, of_leader(0, ChunkKind.JOINED)) == Pass()
-    assert accept(view, of_leader(1, ChunkKind.END)) == Take(is_last=True)
+    assert accept(view, of_leader(1, ChunkKind.END)) == Keep()
+    assert accept(view, of_leader(2, ChunkKind.ERROR)) == Pass()
+    assert accept(view, closed()) == Close()
+
+
+@pytest.mark.parametrize("after", [0, 1])
+def test_a_joiner_may_close_before_its_leader_is_read_to_its_end(after: int) -> None:
+    """They are on two partitions, of which either may be ahead."""
+    view = View()
+    accept(view, joined())
+    for seq in range(after):
+        accept(view, of_leader(seq))
+    assert accept(view, closed()) == Close()
+    for seq in range(after, 2):
+        assert accept(view, of_leader(seq)) == Take(is_last=False)
+    assert accept(view, of_leader(2, ChunkKind.END)) == Take(is_last=True)
+
+
+def test_a_joiner_that_was_cancelled_does_not_end_as_its_leader() -> None:
+    """Though that one was answered before: the last word is the joiner's own."""
+    view = View()
+    accept(view, joined())
+    accept(view, of_leader(0))
+    assert accept(view, of_leader(1, ChunkKind.END)) == Keep()
+    assert accept(view, chunk(0, ChunkKind.ERROR, run="")) == Take(is_last=True)
+
+
+def test_a_joiner_that_was_answered_again_has_ended() -> None:
+    """After a crash its answer may come a second time, from the cache and whole."""
+    view = View()
+    accept(view, joined())
+    accept(view, of_leader(0))
+    accept(view, of_leader(1, ChunkKind.END))
+    assert accept(view, chunk(0, ChunkKind.END, run="", attempt=0)) == Close()
+
+
+def closed() -> ResultChunk:
+    """The request says that it ends as its leader does."""
+    return closing_chunk(requested(1), LEADER)
 
 
 @pytest.mark.parametrize("is_own", [True, False])

@@ -399,6 +399,7 @@ def test_a_joiner_follows_its_leader_from_the_first_chunk_on(partition: int) -> 
         rig.chunks.write(leader, 1)
         assert numbers(await taken(waiter, 2)) == [0, 1]
         last = rig.chunks.write(leader, 2, ChunkKind.END)
+        rig.chunks.close(joiner)
         assert numbers(await taken(waiter)) == [2]
         assert waiter.at == EventId(2, partition, last)
         rig.gateway.desk.replies.forget(joiner)
