@@ -95,7 +95,7 @@ def main() -> None:
 
 
 class _Watcher:
-    """Has what has ended looked up when partitions come."""
+    """Finds what has ended already before records of new partitions are taken."""
 
     def __init__(self, joining: Joining, follower: ResultFollower) -> None:
         self._joining = joining
@@ -105,7 +105,7 @@ class _Watcher:
         """See ``AssignmentWatcher``."""
         if positions:
             self._joining.assigned()
-            self._follower.look_soon()
+            await self._follower.find_ends(positions)
 
     async def revoked(self, partitions: frozenset[TopicPartition]) -> None:
         """See ``AssignmentWatcher``: nothing is to be settled."""

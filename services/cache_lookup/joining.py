@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Container, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence, Set
 
 from prometheus_client import CollectorRegistry
 
@@ -39,8 +39,8 @@ from services.shared.ports.work import OpenRecord
 
 _LOG = logging.getLogger(__name__)
 _TEND_EVERY_S = 0.25
-_ENDS_WITHIN_S = 10.0
 _INFORMED_WITHIN_S = 1.0
+_MOST_OVER = 100_000
 _BREATH = 32
 """Joiners that are ended before others get their turn."""
 
@@ -76,8 +76,7 @@ class Joining:
         self._began_ms = clock.now_ms()
         self._needs = Needs(clock=clock, holder=holder)
         self._is_news = asyncio.Event()
-        self._over: Container[bytes] = frozenset()
-        self._knows_ends = asyncio.Event()
+        self._over: set[bytes] = set()
         self._is_informed = asyncio.Event()
         self._flights: Flights[Requested] = Flights() if flights is None else flights
         self._metrics = JoinMetrics(registry, waiting=self._waiting_count)
@@ -88,25 +87,19 @@ class Joining:
     def assigned(self) -> None:
         """Partitions have come: their first records may have been in work elsewhere."""
         self._began_ms = self._clock.now_ms()
-        self._knows_ends.clear()
         self._is_informed.clear()
 
     async def informed(self, records: Sequence[Requested]) -> None:
-        """Wait for word of what was before, where records of before are at hand.
+        """Wait a moment for word of leaders of before, where records of before are at hand.
 
-        They were in work when an earlier process ended. One that has its end already must not run
-        again, which is worth a wait; to lead without need would cost a call, which is worth less.
+        They were in work when an earlier process ended; to lead without need would cost a call.
         """
         if self._is_informed.is_set() or all(it.timestamp_ms >= self._began_ms for it in records):
             return
-        for word, within_s in (
-            (self._knows_ends, _ENDS_WITHIN_S),
-            (self._is_informed, _INFORMED_WITHIN_S),
-        ):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(within_s):
-                    await word.wait()
-            word.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_INFORMED_WITHIN_S):
+                await self._is_informed.wait()
+        self._is_informed.set()
 
     def has_ended(self, record: Requested, request: InferenceRequested) -> bool:
         """Whether a record of before is met again though its request has its end."""
@@ -204,10 +197,11 @@ class Joining:
         if finished is not None:
             await self._dismiss(joiners, flight, finished)
 
-    def over(self, keys: Container[bytes]) -> None:
-        """Take what has ended lately."""
-        self._over = keys
-        self._knows_ends.set()
+    def over(self, keys: Set[bytes]) -> None:
+        """Take what has ended of what may come again."""
+        if len(self._over) > _MOST_OVER:
+            self._over.clear()
+        self._over |= keys
 
     def found(self, missed: Iterable[CacheMissed]) -> None:
         """Take requests that were on their way to a model before this process knew of them."""
@@ -216,7 +210,6 @@ class Joining:
             if not is_expired(miss.request, now_ms=now_ms):
                 bypasses = miss.cache.outcome == CacheOutcome.BYPASS
                 self._lead(miss.request, bypasses=bypasses, now_ms=now_ms)
-        self._knows_ends.set()  # what is on its way is what was passed on and has not ended
         self._is_informed.set()
 
     async def tend(self) -> None:

@@ -106,3 +106,36 @@ async def all_read(reader: Reader, ends: Mapping[TopicPartition, int]) -> bool:
         if await reader.position(where) < end:
             return False
     return True
+
+
+async def first_timestamps(
+    log: Log, positions: Mapping[TopicPartition, int]
+) -> Mapping[TopicPartition, int]:
+    """Timestamps of the first records from positions on, unix ms; partitions without one miss.
+
+    Args:
+        log: The log.
+        positions: Offset by partition.
+
+    Raises:
+        Unavailable: The log does not answer. Retriable.
+    """
+    found: dict[TopicPartition, int] = {}
+    if not positions:  # a reader of nothing would wait for ever
+        return found
+    reader = log.reader()
+    try:
+        await reader.start(positions)
+        ends = await reader.end_offsets()
+        left = {where for where, position in positions.items() if position < ends[where]}
+        for where in left:
+            await reader.seek(where, positions[where])
+        while left:
+            polled = await reader.poll(timeout_s=_POLL_S, max_records=len(left))
+            for where in left & polled.keys():
+                found[where] = polled[where][0].timestamp
+            left -= polled.keys()
+            left = {it for it in left if await reader.position(it) < ends[it]}  # holes
+    finally:
+        await reader.stop()
+    return found

@@ -8,7 +8,7 @@ found in ``cache-misses`` less ``inference-results``, in the background.
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Container, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Mapping, Sequence, Set
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from services.shared.domain.topics import Topic
 from services.shared.ports.clock import Clock
 from services.shared.stream.background import BackgroundTasks
 from services.shared.stream.client import Log, Raw, Reader, TopicPartition
+from services.shared.stream.reading import FromTime, first_timestamps, read_to_end
 from services.shared.stream.stage import Tools
 
 _LOG = logging.getLogger(__name__)
@@ -33,6 +34,9 @@ _RETRY_S = 0.2
 _LOOK_EVERY_S = 1.0
 HORIZON_MS = 120_000
 """How far back requests are looked for that are still on their way."""
+
+_LONGEST_MS = 600_000
+"""How far back ends are looked for, however old the records are that wait."""
 
 _OVERLAP_MS = 5_000
 """How far a second look goes back behind the start of the one before."""
@@ -58,8 +62,8 @@ class Listener(Protocol):
         """Take a result."""
         ...
 
-    def over(self, keys: Container[bytes]) -> None:
-        """Take the keys of all results of the last two minutes; it may still grow."""
+    def over(self, keys: Set[bytes]) -> None:
+        """Take the keys of results that records of before may have had."""
         ...
 
     def found(self, missed: Sequence[CacheMissed]) -> None:
@@ -110,7 +114,7 @@ class ResultFollower:
             await reader.stop()
 
     async def look_back(self) -> None:
-        """Find what has ended, and the requests that are on their way: later, those since before.
+        """Find the requests that are on their way; a second time, those since the first.
 
         Raises:
             Unavailable: No broker answers. Retriable.
@@ -122,10 +126,6 @@ class ResultFollower:
             await reader.start([place for places in self._places.values() for place in places])
             await self._is_following.wait()  # an end after those that are read here is not missed
             over = self._ended_meanwhile = set()
-            horizon_ms = int(began_ms - HORIZON_MS - _SKEW_MS)
-            async for raw in self._read_back(reader, Topic.INFERENCE_RESULTS, horizon_ms):
-                over.add(raw.key or b"")
-            self._listener.over(over)
             running = await self._running(reader, since_ms, over)
             if running:
                 _LOG.info("requests are on their way already", extra={"requests": len(running)})
@@ -135,9 +135,30 @@ class ResultFollower:
             await reader.stop()
         self._looked_back_at_ms = began_ms
 
-    def look_soon(self) -> None:
-        """Look back at once."""
+    async def find_ends(self, positions: Mapping[TopicPartition, int]) -> None:
+        """Find which of the records from these positions on may have their results already.
+
+        They were in work elsewhere, and their results are no older than they are. Also looks back
+        soon.
+
+        Args:
+            positions: Partitions that have come, and where they are consumed from.
+
+        Raises:
+            Unavailable: No broker answers. Retriable.
+        """
         self._is_to_look.set()
+        appended_ms = (await first_timestamps(self._log, positions)).values()
+        if not appended_ms:
+            return
+        since_ms = max(min(appended_ms) - _SKEW_MS, self._clock.now_ms() - _LONGEST_MS)
+        keys: set[bytes] = set()
+        await read_to_end(
+            self._log,
+            dict.fromkeys(self._places[Topic.INFERENCE_RESULTS], FromTime(since_ms)),
+            lambda raw: keys.add(raw.key or b""),
+        )
+        self._listener.over(keys)
 
     async def look_back_when_assigned(
         self, assignment: Callable[[], frozenset[TopicPartition]]
@@ -167,6 +188,8 @@ class ResultFollower:
     async def _running(self, reader: Reader, since_ms: int, over: set[bytes]) -> list[CacheMissed]:
         """What was passed on and has not ended; ends come to ``over`` from elsewhere as well."""
         missed: dict[bytes, CacheMissed] = {}
+        async for raw in self._read_back(reader, Topic.INFERENCE_RESULTS, since_ms - _SKEW_MS):
+            over.add(raw.key or b"")
         async for raw in self._read_back(reader, Topic.CACHE_MISSES, since_ms):
             if raw.key is not None and raw.key not in over:
                 _decode_into(missed, raw.key, raw)

@@ -1,7 +1,7 @@
 """Following the results without a group, and finding what was on its way before."""
 
 import asyncio
-from collections.abc import AsyncIterator, Container, Sequence
+from collections.abc import AsyncIterator, Sequence, Set
 from contextlib import asynccontextmanager
 
 from services.shared.codec.records import encode_record
@@ -41,10 +41,9 @@ class Ears:
         """See ``Listener``."""
         self.heard.append((key, value))
 
-    def over(self, keys: Container[bytes]) -> None:
+    def over(self, keys: Set[bytes]) -> None:
         """See ``Listener``."""
-        assert isinstance(keys, set)
-        self.over_before = keys
+        self.over_before |= keys
 
     def found(self, missed: Sequence[CacheMissed]) -> None:
         """See ``Listener``."""
@@ -84,14 +83,16 @@ async def miss(backend: LogBackend, number: int, *, ago_ms: int = 0) -> None:
     )
 
 
-async def end(backend: LogBackend, number: int, value: bytes = b"an end") -> None:
+async def end(
+    backend: LogBackend, number: int, value: bytes = b"an end", *, ago_ms: int = 0
+) -> None:
     """Write that a request has ended."""
     await backend.append(
         Topic.INFERENCE_RESULTS,
         value,
         key=request_id(number).encode(),
         partition=number % PARTITIONS,
-        timestamp_ms=int(backend.clock.now_ms()),
+        timestamp_ms=int(backend.clock.now_ms()) - ago_ms,
     )
 
 
@@ -132,22 +133,40 @@ async def test_it_finds_what_is_on_its_way(backend: LogBackend) -> None:
     async with follower_of(backend, ears) as follower:
         await follower.look_back()
     assert sorted(ears.running) == [request_id(2), request_id(4)]
-    assert ears.over_before == {request_id(3).encode()}
 
 
 async def test_a_second_look_goes_back_to_the_first(backend: LogBackend) -> None:
-    """What was found before is not read again; ends are, since their requests may come again."""
+    """What was found, or ended, before is not read again."""
     await make_topics(backend)
     await miss(backend, 1, ago_ms=60_000)
-    await end(backend, 3)
     ears = Ears()
     async with follower_of(backend, ears) as follower:
         await follower.look_back()
         await miss(backend, 2)
-        await end(backend, 4)
         await follower.look_back()
     assert ears.running == [request_id(1), request_id(2)]
-    assert ears.over_before == {request_id(3).encode(), request_id(4).encode()}
+
+
+async def test_it_finds_the_ends_that_waiting_records_may_have(backend: LogBackend) -> None:
+    """Those since the oldest record that waits; none where nothing waits."""
+    await make_topics(backend)
+    await backend.make_topics({PLACE.topic: 2})
+    other = TopicPartition(PLACE.topic, 1)
+    ears = Ears()
+    async with follower_of(backend, ears) as follower:
+        await end(backend, 1)
+        await follower.find_ends({})
+        await follower.find_ends({PLACE: 0, other: 0})
+        assert ears.over_before == set()
+        now_ms = int(backend.clock.now_ms())
+        for age_ms in (60_000, 30_000):
+            await backend.append(PLACE.topic, b"waits", timestamp_ms=now_ms - age_ms)
+        for number, age_ms in ((2, 100_000), (6, 65_000), (4, 1_000)):
+            await end(backend, number, ago_ms=age_ms)
+        await follower.find_ends({PLACE: 1, other: 0})
+        assert ears.over_before == {request_id(number).encode() for number in (1, 4)}
+        await follower.find_ends({PLACE: 0, other: 0})
+        assert ears.over_before == {request_id(number).encode() for number in (1, 4, 6)}
 
 
 async def test_an_end_during_the_look_is_an_end(backend: LogBackend) -> None:
