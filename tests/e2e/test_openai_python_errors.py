@@ -26,7 +26,7 @@ from tests.support.stack import RunningStack, wait_until
         pytest.param(
             {"model": "sim-fast:nonsense"},
             openai.InternalServerError,
-            "provider_error",
+            "provider_model_not_found",
             "model",
             id="model_unknown_to_provider",
         ),
