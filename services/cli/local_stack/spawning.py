@@ -138,16 +138,19 @@ class Nursery:
         Raises:
             OSError: The system has no room for it.
         """
-        if spec.module and self._asking is not None:
-            async with self._one_at_a_time:
-                with contextlib.suppress(ConnectionError):
-                    return _Forked(await self._ask(self._asking, spec))
+        if not spec.module:
+            return await spawn_program(spec)
+        async with self._one_at_a_time:
+            if self._asking is None:
+                return await spawn_program(spec)
+            with contextlib.suppress(ConnectionError):
+                return _Forked(await self._ask(self._asking, spec))
             self._on_event(
                 "The process that services are forked from has ended; they start as programs now, "
                 f"which takes a second longer (log: {self._log})"
             )
             await self.stop()
-        return await spawn_program(spec)
+            return await spawn_program(spec)
 
     async def stop(self) -> None:
         """Let it end; what it bore lives on."""

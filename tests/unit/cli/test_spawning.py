@@ -154,8 +154,9 @@ async def test_without_it_services_start_as_programs(cradle: Cradle) -> None:
         if "services.cli.local_stack.nursery" in child.cmdline()
     ]
     nursery.kill()
-    for word in ("younger", "youngest"):
-        child = await cradle.nursery.spawn(cradle.spec(word))
+    words = ("younger", "youngest", "last")
+    children = await asyncio.gather(*(cradle.nursery.spawn(cradle.spec(word)) for word in words))
+    for word, child in zip(words, children, strict=True):
         await said(cradle, word)
         child.send_signal(signal.SIGKILL)
         assert await child.wait() == -signal.SIGKILL
