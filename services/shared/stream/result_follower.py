@@ -31,7 +31,6 @@ _HURRIED_S = 0.01
 """Rests between two polls: a poll costs a hundred times what a record in it costs."""
 
 _RETRY_S = 0.2
-_LOOK_EVERY_S = 1.0
 HORIZON_MS = 120_000
 """How far back requests are looked for that are still on their way."""
 
@@ -101,6 +100,7 @@ class ResultFollower:
         self._ended_meanwhile: set[bytes] | None = None
         self._looked_back_at_ms = float("-inf")
         self._is_to_look = asyncio.Event()
+        self._is_to_look.set()
 
     async def follow(self) -> None:
         """Hand on results until cancelled; a broker that is away is waited for."""
@@ -147,6 +147,8 @@ class ResultFollower:
         Raises:
             Unavailable: No broker answers. Retriable.
         """
+        if not positions:
+            return
         self._is_to_look.set()
         appended_ms = (await first_timestamps(self._log, positions)).values()
         if not appended_ms:
@@ -160,30 +162,17 @@ class ResultFollower:
         )
         self._listener.over(keys)
 
-    async def look_back_when_assigned(
-        self, assignment: Callable[[], frozenset[TopicPartition]]
-    ) -> None:
-        """Look back at the start, and whenever partitions have come, until cancelled.
-
-        Args:
-            assignment: What the process owns now.
-        """
-        owned: frozenset[TopicPartition] | None = None
+    async def look_back_when_partitions_come(self) -> None:
+        """Look back at the start, and after each ``find_ends`` of partitions, until cancelled."""
         while True:
-            now_owned = assignment()
-            if owned is None or now_owned - owned or self._is_to_look.is_set():
-                self._is_to_look.clear()
-                try:
-                    await self.look_back()
-                except Unavailable as error:
-                    _LOG.info("cannot look back", extra={"why": str(error)})
-                    now_owned = owned or frozenset()
-                    self._is_to_look.set()
-                    await asyncio.sleep(_RETRY_S)
-            owned = now_owned
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_EVERY_S):
-                    await self._is_to_look.wait()
+            await self._is_to_look.wait()
+            self._is_to_look.clear()
+            try:
+                await self.look_back()
+            except Unavailable as error:
+                _LOG.info("cannot look back", extra={"why": str(error)})
+                self._is_to_look.set()
+                await asyncio.sleep(_RETRY_S)
 
     async def _running(self, reader: Reader, since_ms: int, over: set[bytes]) -> list[CacheMissed]:
         """What was passed on and has not ended; ends come to ``over`` from elsewhere as well."""
@@ -266,7 +255,7 @@ async def following(
     )
     tasks = BackgroundTasks(on_failure=tools.outbox.give_up)
     tasks.start(follower.follow())
-    tasks.start(follower.look_back_when_assigned(tools.assignment))
+    tasks.start(follower.look_back_when_partitions_come())
     for run in beside:
         tasks.start(run())  # type: ignore[arg-type]
     try:

@@ -100,7 +100,6 @@ class Runtime:
             hold_lane=self.hold_lane,
             watch=self._watch,
             slot=None if self._slot is None else self._slot.name,
-            assignment=self.assignment,
             tell=self.parts.__setitem__,
         )
 

@@ -12,7 +12,7 @@ from services.shared.codec.topics import packaged_topics
 from services.shared.domain.topics import Topic
 from services.shared.ports.clock import Clock
 from services.shared.stream.assignments import AssignmentWatcher
-from services.shared.stream.client import Log, TopicPartition
+from services.shared.stream.client import Log
 from services.shared.stream.lanes import PoolLimits
 from services.shared.stream.loop import Process
 from services.shared.stream.outbox import Outbox
@@ -30,7 +30,6 @@ class Tools(msgspec.Struct, frozen=True):
         hold_lane: Pauses (True) or resumes a lane of the stage, as ``(lane, is_held)``.
         watch: Has an ``AssignmentWatcher`` told of every assignment.
         slot: Name of the slot that this process holds; None = it holds none.
-        assignment: Partitions that the process owns now.
         tell: Has ``/health`` say how a part of the process is: its name, and what says it.
     """
 
@@ -41,7 +40,6 @@ class Tools(msgspec.Struct, frozen=True):
     hold_lane: Callable[[int, bool], None]
     watch: Callable[[AssignmentWatcher], None]
     slot: str | None
-    assignment: Callable[[], frozenset[TopicPartition]]
     tell: Callable[[str, Callable[[], str]], None]
 
 

@@ -192,18 +192,18 @@ async def test_an_end_during_the_look_is_an_end(backend: LogBackend) -> None:
 async def test_it_looks_again_when_partitions_come(backend: LogBackend) -> None:
     """At the start, and when another member's become its own; not when some go."""
     await make_topics(backend)
+    await backend.make_topic(PLACE.topic)
     ears = Ears()
-    owned: frozenset[TopicPartition] = frozenset()
     async with follower_of(backend, ears) as follower:
-        looking = asyncio.ensure_future(follower.look_back_when_assigned(lambda: owned))
+        looking = asyncio.ensure_future(follower.look_back_when_partitions_come())
         try:
             await backend.until(lambda: ears.looks == 1)
-            owned = frozenset({PLACE})
+            await follower.find_ends({PLACE: 0})
             await backend.until(lambda: ears.looks == 2)
-            owned = frozenset()
+            await follower.find_ends({})
             await asyncio.sleep(1.5)
             assert ears.looks == 2
-            owned = frozenset({PLACE})
+            await follower.find_ends({PLACE: 0})
             await backend.until(lambda: ears.looks == 3)
         finally:
             looking.cancel()
@@ -215,7 +215,7 @@ async def test_it_goes_on_after_an_outage(stoppable_backend: LogBackend) -> None
     await make_topics(backend)
     ears = Ears(*(request_id(number).encode() for number in (1, 2)))
     async with follower_of(backend, ears) as follower:
-        looking = asyncio.ensure_future(follower.look_back_when_assigned(frozenset))
+        looking = asyncio.ensure_future(follower.look_back_when_partitions_come())
         await backend.until(lambda: ears.looks == 1)
         await end(backend, 1)
         await backend.until(lambda: len(ears.heard) == 1)
