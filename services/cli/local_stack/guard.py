@@ -13,10 +13,15 @@ _PR_SET_PDEATHSIG = 1
 _CANNOT_RUN = 127
 
 
+def dies_with(parent: int, signal_number: int) -> bool:
+    """Have Linux send this process a signal at the end of its parent; False = it has ended."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0)
+    return os.getppid() == parent  # else it died before the kernel knew
+
+
 def main(signal_number: int, parent: int, command: list[str]) -> None:
     """Arrange it and become the program."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal_number, 0, 0, 0)
-    if os.getppid() != parent:  # it died before the kernel knew
+    if not dies_with(parent, signal_number):
         sys.exit(0)
     try:
         os.execv(command[0], command)  # noqa: S606  the supervisor's own command

@@ -11,7 +11,6 @@ is forked by a go-between that ends at once: so its parent is the supervisor, wh
 end and takes it along with its own (``spawning``). Linux only.
 """
 
-import ctypes
 import gc
 import importlib
 import os
@@ -26,12 +25,12 @@ from typing import cast
 import msgspec
 from setproctitle import setproctitle, setthreadtitle
 
+from services.cli.local_stack.guard import dies_with
 from services.shared.codec.records import prepare_codec
 from services.shared.codec.topics import packaged_topics
 
 LARGEST_BIRTH_BYTES = 128 * 1024
 FAILED = b"0"
-_PR_SET_PDEATHSIG = 1
 _ADOPTION_POLL_S = 0.0002
 
 
@@ -90,8 +89,7 @@ def _newborn(asked: socket.socket, data: bytes, *, log: int, supervisor: int) ->
     birth = msgspec.json.decode(data, type=Birth)
     while os.getppid() == go_between:
         time.sleep(_ADOPTION_POLL_S)
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, birth.orphan_signal, 0, 0, 0)
-    if os.getppid() != supervisor:  # it ended before the kernel knew
+    if not dies_with(supervisor, birth.orphan_signal):
         os._exit(0)
     os.setsid()  # Ctrl-C reaches the supervisor alone, which stops in order
     with open(os.devnull, "rb") as nothing:  # noqa: PTH123  a device
