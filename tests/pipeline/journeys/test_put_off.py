@@ -17,14 +17,13 @@ from services.shared.codec.headers import (
 from services.shared.codec.records import decode_record, encode_record
 from services.shared.domain.events import (
     CircuitState,
-    ControlRequested,
     InferenceRequested,
     ProviderHealth,
     UsageRecorded,
 )
 from services.shared.domain.topics import RETRY_TOPICS, Topic
 from tests.pipeline.journeys.test_redelivery import deliver_again
-from tests.pipeline.journeys.travel import STREAMING, Travel, check_hops, message_of
+from tests.pipeline.journeys.travel import STREAMING, Travel, cancel, check_hops, message_of
 from tests.support.example_events import routed
 from tests.support.pipeline import Pipeline, running_pipeline
 from tests.support.scripted_provider import (
@@ -196,14 +195,7 @@ async def test_background_work_is_cancelled_while_it_waits_its_turn(pipeline: Pi
     calls = len(failing.provider.asked)
     request = hour(travel, 1)
     await travel.ask(request)
-    wish = ControlRequested(
-        action="cancel",
-        request_id=request.request_id,
-        tenant=request.tenant,
-        at=int(pipeline.clock.now_ms()),
-        reason="asked",
-    )
-    pipeline.pipe_input(Topic.CONTROL, wish)
+    cancel(pipeline, request)
     failing.is_healed = True
     await pipeline.advance(DELAYS_MS[0] / 1000 + 1)
     await pipeline.run_until_quiet()

@@ -210,6 +210,16 @@ async def test_what_was_not_streamed_has_no_events(talks: Talks) -> None:
         assert f"GET /v1/requests/{request_id}" in refused.error["message"]
 
 
+def ask_resumably(gateway: Gateway) -> Asked:
+    """Ask for a stream that can be resumed."""
+    return gateway.ask(
+        "/v1/chat/completions",
+        method="POST",
+        headers={"content-type": "application/json", "x-millrace-resumable": "true"},
+        body=msgspec.json.encode({**CHAT, "stream": True}),
+    )
+
+
 @pytest.mark.parametrize("late_s", [0.0, 0.05, 0.15])
 async def test_a_joiner_is_answered_and_resumed_by_its_leaders_chunks(
     talks: Talks, late_s: float
@@ -218,18 +228,9 @@ async def test_a_joiner_is_answered_and_resumed_by_its_leaders_chunks(
 
     From any of them its stream goes on, on every gateway.
     """
-
-    def ask(gateway: Gateway) -> Asked:
-        return gateway.ask(
-            "/v1/chat/completions",
-            method="POST",
-            headers={"content-type": "application/json", "x-millrace-resumable": "true"},
-            body=msgspec.json.encode({**CHAT, "stream": True}),
-        )
-
-    leading = ask(talks.one)
+    leading = ask_resumably(talks.one)
     await asyncio.sleep(late_s)
-    joining = [ask(talks.one), ask(talks.two)]
+    joining = [ask_resumably(talks.one), ask_resumably(talks.two)]
     lead = await leading.answered()
     for asked in joining:
         joined = await asked.answered()
@@ -347,18 +348,9 @@ async def test_a_cancelled_leaders_stream_ends_while_that_of_its_joiner_goes_on(
     talks: Talks,
 ) -> None:
     """Every reader of the one sees the same end, every reader of the other the whole answer."""
-
-    def ask(gateway: Gateway) -> Asked:
-        return gateway.ask(
-            "/v1/chat/completions",
-            method="POST",
-            headers={"content-type": "application/json", "x-millrace-resumable": "true"},
-            body=msgspec.json.encode({**CHAT, "stream": True}),
-        )
-
-    leading = ask(talks.one)
+    leading = ask_resumably(talks.one)
     await leading.sent.has_parts(2)
-    joining = ask(talks.two)
+    joining = ask_resumably(talks.two)
     await joining.sent.has_parts(2)
     leader = leading.sent.headers["x-request-id"]
     joiner = joining.sent.headers["x-request-id"]

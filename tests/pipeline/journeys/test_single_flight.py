@@ -12,13 +12,11 @@ import pytest
 from services.shared.domain.events import (
     CacheMissed,
     CachePolicy,
-    ControlRequested,
-    InferenceRequested,
     ResultChunk,
     UsageRecorded,
 )
 from services.shared.domain.topics import Topic
-from tests.pipeline.journeys.travel import Travel, check_hops, message_of, text_of
+from tests.pipeline.journeys.travel import Travel, cancel, check_hops, message_of, text_of
 from tests.support.example_events import finished, request_id
 from tests.support.pipeline import Pipeline, running_pipeline
 from tests.support.scripted_provider import (
@@ -218,18 +216,6 @@ async def test_a_leader_whose_client_gives_up_takes_nobody_with_it(pipeline: Pip
     assert kinds(travel.chunks_of(request_id(3))) == ["joined"]
     leaders = [chunk.payload.decode() for chunk in travel.chunks_of(request_id(4))]
     assert leaders == [request_id(1), request_id(3)]
-
-
-def cancel(pipeline: Pipeline, request: InferenceRequested) -> None:
-    """Ask for a request to end, as a gateway does."""
-    wish = ControlRequested(
-        action="cancel",
-        request_id=request.request_id,
-        tenant=request.tenant,
-        at=int(pipeline.clock.now_ms()),
-        reason="asked",
-    )
-    pipeline.pipe_input(Topic.CONTROL, wish)
 
 
 @pytest.mark.parametrize("streams", [True, False])

@@ -11,6 +11,7 @@ from services.shared.codec.records import decode_record, encode_record
 from services.shared.domain.configuration import Configuration
 from services.shared.domain.errors import PoisonRecord
 from services.shared.domain.events import (
+    ControlRequested,
     InferenceFinished,
     InferenceRequested,
     ResultChunk,
@@ -146,3 +147,15 @@ def check_hops(finished: InferenceFinished, services: Sequence[str]) -> None:
 def headers_are(request: InferenceRequested, headers: dict[str, bytes]) -> bool:
     """Whether a record carries the headers of its request."""
     return all(headers.get(name) == value for name, value in headers_of_request(request))
+
+
+def cancel(pipeline: Pipeline, request: InferenceRequested) -> None:
+    """Ask for a request to end, as a gateway does."""
+    wish = ControlRequested(
+        action="cancel",
+        request_id=request.request_id,
+        tenant=request.tenant,
+        at=int(pipeline.clock.now_ms()),
+        reason="asked",
+    )
+    pipeline.pipe_input(Topic.CONTROL, wish)
