@@ -25,7 +25,7 @@ import numpy as np
 
 from scripts.made_up_answers import Row, made_up
 from services.cli.route.recalibrate import calibration_error
-from services.model_caller.cascade.faults import hard_fault
+from services.model_caller.cascade.faults import fault_of_text, hard_fault
 from services.shared.domain.cascade.asked import Asked
 from services.shared.domain.cascade.calibration import Fit, calibration_file
 from services.shared.domain.cascade.signals import KNOWN, Given, signals_of, task_of
@@ -56,7 +56,8 @@ def read(row: Row, *, is_whole: bool) -> dict[str, float] | None:
     asked = Asked(prompt=row.prompt, max_tokens=row.max_tokens)
     text = row.weak_answer if is_whole else row.weak_answer[:PREFIX_CHARS]
     given = Given(text=text, finish_reason=row.finish_reason, logprobs=row.logprobs)
-    if is_whole and hard_fault(asked, given) is not None:
+    fault = hard_fault(asked, given) if is_whole else fault_of_text(asked, text)
+    if fault is not None:
         return None
     return signals_of(asked, given, is_whole=is_whole)
 

@@ -69,6 +69,8 @@ _DECLINES = (
 _FOREIGN = (
     "Das ist nicht leicht zu sagen, und die Antwort auf die Frage ist mit den Angaben nicht klar.",
     "Ce n'est pas facile pour moi, et la question est dans une langue qui est pour vous.",
+    "Das ist nicht die Frage.",  # too short to be certain of
+    "Ce n'est pas dans le texte.",
 )
 
 

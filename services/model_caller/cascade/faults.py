@@ -7,6 +7,7 @@ import msgspec
 
 from services.model_caller.levers.structure import fault_of_content
 from services.shared.domain.cascade.asked import Asked
+from services.shared.domain.cascade.languages import is_in_foreign_language
 from services.shared.domain.cascade.phrases import misses_format
 from services.shared.domain.cascade.scripts import is_in_foreign_script
 from services.shared.domain.cascade.signals import Given
@@ -41,7 +42,12 @@ def fault_of_text(asked: Asked, text: str) -> str | None:
     is_foreign = is_in_foreign_script(
         text, prompt=asked.prompt, guidance=asked.guidance, before=asked.scripts
     )
-    return "script" if is_foreign else None
+    if is_foreign:
+        return "script"
+    is_foreign = not asked.shows and is_in_foreign_language(
+        text, prompt=asked.prompt, others=(asked.guidance, *asked.turns)
+    )
+    return "language" if is_foreign else None
 
 
 def loops(text: str) -> bool:

@@ -20,6 +20,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         wants_json: Whether the answer has to be JSON.
         schema: What the JSON has to be like; null = any.
         is_chat: Whether it is asked for a message, not for the rest of a text.
+        turns: Texts of all messages.
+        shows: Whether a message has more than text, e.g. an image.
         scripts: Scripts, beside the Latin one, of all messages.
         tools: JSON Schemas of the arguments of the tools that are offered, by name.
     """
@@ -30,6 +32,8 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     wants_json: bool = False
     schema: dict[str, Any] | None = None
     is_chat: bool = True
+    turns: tuple[str, ...] = ()
+    shows: bool = False
     scripts: frozenset[str] = frozenset()
     tools: dict[str, dict[str, Any]] = {}
 
@@ -41,6 +45,8 @@ def asked_of(request: InferenceRequested) -> Asked:
     wanted = document.get("response_format") or {}
     kind = wanted.get("type")
     prompt = document.get("prompt")
+    contents = [message.get("content") for message in messages]
+    turns = tuple(map(text_of, contents))
     return Asked(
         prompt=prompt if isinstance(prompt, str) else _last(messages, {"user"}),
         guidance=_last(messages, {"system", "developer"}),
@@ -48,7 +54,9 @@ def asked_of(request: InferenceRequested) -> Asked:
         wants_json=kind in _SCHEMA_TYPES,
         schema=(wanted.get("json_schema") or {}).get("schema") if kind == "json_schema" else None,
         is_chat=request.operation == Operation.CHAT,
-        scripts=scripts_in(text_of(message.get("content")) for message in messages),
+        turns=turns,
+        shows=any(_is_shown(part) for content in contents for part in _parts(content)),
+        scripts=scripts_in(turns),
         tools=_tools(document.get("tools") or ()),
     )
 
@@ -57,9 +65,17 @@ def text_of(content: object) -> str:
     """The words of a message's content: a text, or parts of which some are texts."""
     if isinstance(content, str):
         return content
-    parts = content if isinstance(content, list) else []
-    texts = (part.get("text") for part in parts if isinstance(part, dict))
+    texts = (part.get("text") for part in _parts(content))
     return "\n".join(text for text in texts if isinstance(text, str))
+
+
+def _parts(content: object) -> list[dict[str, Any]]:
+    parts = content if isinstance(content, list) else []
+    return [part for part in parts if isinstance(part, dict)]
+
+
+def _is_shown(part: dict[str, Any]) -> bool:
+    return not isinstance(part.get("text"), str)
 
 
 def _last(messages: Any, roles: set[str]) -> str:

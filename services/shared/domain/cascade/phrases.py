@@ -1,7 +1,6 @@
-"""What the words of a prompt and of an answer give away: kind of task, doubts, language. Pure."""
+"""What the words of a prompt and of an answer give away: kind of task, doubts. Pure."""
 
 import re
-from collections import Counter
 
 OPENING_CHARS = 200
 """Doubts and refusals are looked for at the beginning: further on, such words mean other things."""
@@ -72,38 +71,6 @@ _QUANTITY = re.compile(
     r"volume|value|speed|distance|profit)|calculate|compute|solve|find the)\b",
     _I,
 )
-_TRANSLATES = re.compile(
-    r"translat|übersetz|tradu|перевед|翻译|翻訳|"
-    r"\b(?:in|into|to|auf|ins|en|em) (?:english|german|french|spanish|italian|portuguese|russian|"
-    r"chinese|japanese|korean|arabic|deutsch|englisch|français|anglais|inglés|español)\b",
-    _I,
-)
-_STOP_WORDS = {
-    "en": "the and of is to in that it was for are with this you have",
-    "de": "der die und das ist nicht ein eine zu den mit sich auf für ich",
-    "fr": "le les et des est une dans que pour qui pas sur vous avec du",
-    "es": "el los y una es por para con las del que en no como su",
-}
-_LANGUAGES = {
-    word: [name for name, words in _STOP_WORDS.items() if word in words.split()]
-    for words in _STOP_WORDS.values()
-    for word in words.split()
-}
-_MIN_STOP_WORDS = 4
-_WORD = re.compile(r"[^\W\d_]+")
-_CERTAIN_SHARE = 0.7
-_SCRIPTS = (
-    (0x0370, 0x0400, "greek"),
-    (0x0400, 0x0530, "cyrillic"),
-    (0x0590, 0x0600, "hebrew"),
-    (0x0600, 0x0780, "arabic"),
-    (0x0900, 0x0980, "devanagari"),
-    (0x0E00, 0x0E80, "thai"),
-    (0x1100, 0x1200, "hangul"),
-    (0x3040, 0x3100, "kana"),
-    (0x3400, 0xA000, "han"),
-    (0xAC00, 0xD7B0, "hangul"),
-)
 
 
 def task_of(prompt: str) -> str:
@@ -130,35 +97,3 @@ def misses_format(guidance: str, prompt: str, answer: str) -> bool:
     """Whether an answer lacks what the ends of its instructions demand of its format."""
     instructions = f"{guidance[-_INSTRUCTION_CHARS:]}\n{prompt[-_INSTRUCTION_CHARS:]}"
     return any(demand.search(instructions) and not has.search(answer) for demand, has in _DEMANDS)
-
-
-def differs_in_language(prompt: str, answer: str) -> bool:
-    """Whether an answer is in another language than its prompt, which asks for no translation."""
-    asked, given = language_of(prompt), language_of(answer)
-    return bool(asked and given and asked != given) and not _TRANSLATES.search(prompt)
-
-
-def language_of(text: str) -> str:
-    """Script of a text, or for Latin script its language where that is clear; empty = unclear."""
-    sample = text[:_SAMPLE_CHARS]
-    if not sample.isascii():
-        letters = [character for character in sample if character.isalpha()]
-        foreign = Counter(script for script in map(_script_of, letters) if script)
-        if foreign:
-            (script, count), *_ = foreign.most_common(1)
-            if foreign.total() >= _CERTAIN_SHARE * len(letters):
-                # Japanese is written in both
-                return "kana" if script == "han" and foreign["kana"] > count / 8 else script
-    found: Counter[str] = Counter()
-    for word in _WORD.findall(sample.lower()):
-        found.update(_LANGUAGES.get(word, ()))
-    if not found:
-        return ""
-    (language, hits), *others = found.most_common(2)
-    is_clear = hits >= _MIN_STOP_WORDS and (not others or others[0][1] * 2 <= hits)
-    return language if is_clear else ""
-
-
-def _script_of(character: str) -> str:
-    code = ord(character)
-    return next((name for start, end, name in _SCRIPTS if start <= code < end), "")

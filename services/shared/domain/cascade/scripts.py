@@ -63,4 +63,9 @@ def is_in_foreign_script(
     ]
     if not main or main[0] in before | scripts_in((prompt, guidance)):
         return False
-    return not (_NAMED.search(prompt) or _NAMED.search(guidance))
+    return not (names_script(prompt) or names_script(guidance))
+
+
+def names_script(text: str) -> bool:
+    """Whether a text names a language of another script than the Latin one, or speaks of any."""
+    return _NAMED.search(text) is not None

@@ -13,12 +13,8 @@ import msgspec
 
 from services.shared.domain.cascade.asked import Asked, text_of
 from services.shared.domain.cascade.equations import check_equations
-from services.shared.domain.cascade.phrases import (
-    differs_in_language,
-    hedges_in,
-    refuses,
-    task_of,
-)
+from services.shared.domain.cascade.languages import differs_in_language
+from services.shared.domain.cascade.phrases import hedges_in, refuses, task_of
 
 __all__ = ["KNOWN", "Given", "given_of", "signals_of", "task_of"]
 
@@ -120,12 +116,14 @@ def signals_of(asked: Asked, given: Given, *, is_whole: bool = True) -> dict[str
     """
     text = given.text[:MAX_READ_CHARS]
     right, wrong, results = check_equations(text)
+    others = (asked.guidance, *asked.turns)
+    is_foreign = differs_in_language(text, prompt=asked.prompt, others=others)
     found = {
         "wrong_equations": float(min(wrong, 3)),
         "right_equations": math.log1p(right),
         "hedges": float(min(hedges_in(text), 3)),
         "refuses": float(refuses(text)),
-        "foreign_language": float(differs_in_language(asked.prompt, text)),
+        "foreign_language": float(is_foreign and not asked.shows),
         **_of_logprobs(given.logprobs),
     }
     if is_whole:

@@ -3,16 +3,11 @@
 import pytest
 
 from services.shared.domain.cascade.phrases import (
-    differs_in_language,
     hedges_in,
-    language_of,
     misses_format,
     refuses,
     task_of,
 )
-
-ENGLISH = "The sea is deep and the ship that was lost in it is not to be found with this."
-GERMAN = "Das Meer ist tief und das Schiff ist nicht mit den Netzen für die Fische zu finden."
 
 
 @pytest.mark.parametrize(
@@ -58,31 +53,3 @@ def test_demanded_formats(demand: str, without: str, with_it: str) -> None:
     assert misses_format(demand, "", without)
     assert not misses_format("", demand, with_it)
     assert not misses_format("Just tell me.\n#### Notes", "", without)
-
-
-@pytest.mark.parametrize(
-    ("text", "language"),
-    [
-        (ENGLISH, "en"),
-        (GERMAN, "de"),
-        ("Жизнь длинна, и любовь ждёт.", "cyrillic"),
-        ("海はとても深いです。", "kana"),
-        ("海非常深船找不到了。", "han"),
-        ("El mar es una cosa que no se ve con los ojos en la noche.", "es"),
-        ("ok", ""),
-        ("7 + 4", ""),
-        ("Grüße aus Köln", ""),
-        (f"{GERMAN} Es heißt море.", "de"),
-        ("the and of is der die und das", ""),
-    ],
-)
-def test_languages(text: str, language: str) -> None:
-    """The script, or for Latin letters the language where it is clear."""
-    assert language_of(text) == language
-
-
-def test_another_language_is_noticed_unless_it_was_asked_for() -> None:
-    """A translation is in another language by right."""
-    assert differs_in_language(ENGLISH, GERMAN)
-    assert not differs_in_language(f"Translate into German: {ENGLISH}", GERMAN)
-    assert not differs_in_language(ENGLISH, "7")

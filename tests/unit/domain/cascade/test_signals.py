@@ -116,6 +116,8 @@ def test_what_is_asked_is_read_from_the_body() -> None:
         wants_json=True,
         schema=TOOL,
         tools={"weather": TOOL},
+        turns=("Be short.", "Old.", "Yes.", "New."),
+        shows=True,
     )
     plain = asked_of(requested(body=b'{"prompt":"Once"}', operation="text_completion"))
     assert (plain.prompt, plain.is_chat, plain.wants_json) == ("Once", False, False)

@@ -84,3 +84,17 @@ def test_a_script_that_nobody_asked_for_is_a_hard_fault() -> None:
     assert hard_fault(asked, answer(text)) == "script"
     assert fault_of_text(asked, text) == "script"
     assert fault_of_text(asked, "Etwa vier Kilometer.") is None
+
+
+def test_a_language_that_nobody_asked_for_is_a_hard_fault() -> None:
+    """Of beginnings, too; but not where an image may have said it."""
+    prompt = "What do bees do in the winter?"
+    text = (
+        "Im Winter bleiben die Bienen im Stock und wärmen sich, bis es wieder warm ist und blüht."
+    )
+    assert hard_fault(Asked(prompt=prompt), answer(text)) == "language"
+    assert fault_of_text(Asked(prompt=prompt), text) == "language"
+    assert hard_fault(Asked(prompt=prompt, shows=True), answer(text)) is None
+    assert hard_fault(Asked(prompt=prompt, turns=(text,)), answer(text)) is None
+    assert hard_fault(Asked(prompt=prompt, guidance="Speak German."), answer(text)) is None
+    assert hard_fault(Asked(prompt=text), answer(text)) is None
