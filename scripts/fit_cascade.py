@@ -1,22 +1,28 @@
 """Fits the shipped calibration of the cascade, and says how good it is.
 
-    python -m scripts.fit_cascade                      # writes the shipped file
-    python -m scripts.fit_cascade --check              # only says what it would be
-    python -m scripts.fit_cascade --answers F --to G   # fits recorded answers, writes G
+    python -m scripts.fit_cascade                       # writes the shipped file
+    python -m scripts.fit_cascade --recorded R          # the same, with kinds of tasks fitted to R
+    python -m scripts.fit_cascade --check               # only says what it would be
+    python -m scripts.fit_cascade --answers F --to G    # fits recorded answers alone, writes G
 
-A file of recorded answers has one JSON object a line: ``prompt``, ``weak_answer``,
-``weak_correct``, ``strong_correct`` (``tests/evaluation/cascade.py`` reads the same). Without one
-the answers are made up by ``scripts.made_up_answers``: real arithmetic, with faults planted at
-random. So the shipped numbers say how the faults of these answers show, not how those of any real
-model do; refit them on answers of your own as soon as there are some hundreds. Of made-up answers
-only the signals of faults are fitted: how long answers are and how they are written says something
-about whoever made them up, and nothing about a model.
+The general fits are of answers made up by ``scripts.made_up_answers``: real arithmetic, with
+faults planted at random. They say how the faults of these answers show, not how those of any real
+model do; refit them on answers of your own as soon as there are some hundreds. The shipped fits of
+``math`` are of recorded answers: those of Mixtral-8x7B to the test questions of GSM8K (MIT),
+published as ``gsm8k_responses.csv`` by lm-sys/RouteLLM (Apache-2.0). That file is R, and no part of
+this project; without R the fits of tasks stay as they are. No shipped fit knows how long answers
+are and how they are written: that tells of whoever wrote them, and nothing of another model.
+
+Recorded answers are JSON objects, one a line: ``prompt``, ``weak_answer``, ``weak_correct``,
+``strong_correct`` (``tests/evaluation/cascade.py`` reads the same); or CSV with a head line:
+prompt, whether the weak and the strong model were right, the weak one's answer.
 """
 
 import argparse
+import csv
 import json
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +43,38 @@ _RIDGE = 1.0
 _STEPS = 60
 _MIN_ROWS = 300
 _OF_STYLE = {"length", "length_to_prompt", "has_conclusion", "right_equations"}
+_OF_QUESTIONS = {"prompt_length", "unused_numbers", "negative_result", "fractional_result"}
+"""What says of made-up questions only how they were made up."""
+
+_FOLDS = 5
 _MAX_KNOTS = 12
+_MIN_ROWS_FOR_KNOTS = 3_000
+"""Below that the steps of an isotonic regression follow chance (Niculescu-Mizil & Caruana 2005)."""
 
 
 def rows_of(path: Path) -> list[Row]:
     """Recorded answers, in an order that does not depend on that of the file."""
-    rows = [Row(**_known(json.loads(line))) for line in path.read_bytes().splitlines() if line]
+    rows = _of_csv(path) if path.suffix == ".csv" else _of_lines(path)
+    rows.sort(key=lambda row: row.prompt)
     random.Random(1).shuffle(rows)  # noqa: S311  # no secret: the same order every time
     return rows
+
+
+def _of_lines(path: Path) -> list[Row]:
+    return [Row(**_known(json.loads(line))) for line in path.read_bytes().splitlines() if line]
+
+
+def _of_csv(path: Path) -> list[Row]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            Row(
+                prompt=prompt,
+                weak_answer=answer,
+                weak_correct=float(weak == "True"),
+                strong_correct=float(strong == "True"),
+            )
+            for prompt, weak, strong, answer, *_ in list(csv.reader(file))[1:]
+        ]
 
 
 def _known(fields: dict[str, Any]) -> dict[str, Any]:
@@ -63,15 +93,18 @@ def read(row: Row, *, is_whole: bool) -> dict[str, float] | None:
 
 
 def fit(rows: Sequence[Row], names: Sequence[str], *, part: str, task: str = "*") -> Fit:
-    """A logistic regression of the signals, then an isotonic one of its scores on other rows."""
+    """A logistic regression of the signals; of many rows, an isotonic one of its scores besides.
+
+    The isotonic one is fitted to a third of the rows, which the logistic one has not seen.
+    """
     read_rows = [(read(row, is_whole=part == "whole"), row.weak_correct) for row in rows]
     soft = [(signals, right) for signals, right in read_rows if signals is not None]
     x = np.array([[signals.get(name, 0.0) for name in names] for signals, _ in soft])
     y = np.array([right for _, right in soft], dtype=float)
-    middle = len(soft) * 2 // 3
+    has_knots = len(soft) >= _MIN_ROWS_FOR_KNOTS
+    middle = len(soft) * 2 // 3 if has_knots else len(soft)
     intercept, weights = _logistic(x[:middle], y[:middle])
-    logits = intercept + x[middle:] @ weights
-    knots = _isotonic(logits, y[middle:])
+    knots = _isotonic(intercept + x[middle:] @ weights, y[middle:]) if has_knots else ()
     shown = {
         name: round(float(weight), 4)
         for name, weight in zip(names, weights, strict=True)
@@ -132,15 +165,29 @@ def confidences(fits: Iterable[Fit], rows: Sequence[Row], *, part: str = "whole"
     return found
 
 
-def fits_of(rows: Sequence[Row], *, is_recorded: bool) -> list[Fit]:
-    """A fit of everything, and of beginnings; of recorded answers one of each kind of task, too."""
-    names = sorted(KNOWN if is_recorded else KNOWN - _OF_STYLE)
-    fits = [fit(rows, names, part="whole"), fit(rows, names, part="prefix")]
-    for task in sorted({task_of(row.prompt) for row in rows}) if is_recorded else ():
-        own = [row for row in rows if task_of(row.prompt) == task]
-        if len(own) >= _MIN_ROWS:
-            fits.append(fit(own, names, part="whole", task=task))
-    return fits
+def general_fits(rows: Sequence[Row], *, is_recorded: bool) -> list[Fit]:
+    """A fit of whole answers, and one of beginnings, to every kind of task."""
+    names = sorted(KNOWN if is_recorded else KNOWN - _OF_STYLE - _OF_QUESTIONS)
+    return [fit(rows, names, part="whole"), fit(rows, names, part="prefix")]
+
+
+def task_fits(rows: Sequence[Row], *, of_any_model: bool) -> list[Fit]:
+    """The same of each kind of task with some hundred rows; for any model, without its style."""
+    names = sorted(KNOWN - _OF_STYLE if of_any_model else KNOWN)
+    by_task: dict[str, list[Row]] = {}
+    for row in rows:
+        by_task.setdefault(task_of(row.prompt), []).append(row)
+    return [
+        fit(own, names, part=part, task=task)
+        for task, own in sorted(by_task.items())
+        if len(own) >= _MIN_ROWS
+        for part in ("whole", "prefix")
+    ]
+
+
+def fits_of(rows: Sequence[Row]) -> list[Fit]:
+    """All fits of recorded answers of one model."""
+    return general_fits(rows, is_recorded=True) + task_fits(rows, of_any_model=False)
 
 
 def with_errors(fits: Sequence[Fit], held_out: Sequence[Row]) -> list[Fit]:
@@ -156,18 +203,63 @@ def with_errors(fits: Sequence[Fit], held_out: Sequence[Row]) -> list[Fit]:
     return found
 
 
+def shipped_fits(recorded: Path | None) -> list[Fit]:
+    """The general fits of made-up answers, and those of tasks: to recorded ones, or as they are."""
+    rows = made_up(ROWS, seed=1)
+    middle = len(rows) * 3 // 4
+    general = with_errors(general_fits(rows[:middle], is_recorded=False), rows[middle:])
+    if recorded is None:
+        return general + [it for it in _fits_in(TARGET) if it.task != "*"]
+    return general + _with_folded_errors(rows_of(recorded), of_any_model=True)
+
+
+def _fits_in(path: Path) -> list[Fit]:
+    return msgspec.convert(msgspec.json.decode(path.read_bytes())["fits"], list[Fit])
+
+
+def _with_folded_errors(rows: Sequence[Row], *, of_any_model: bool) -> list[Fit]:
+    """Fits of tasks to all rows, each with its error by fits to four fifths of them."""
+    found = []
+    for one in task_fits(rows, of_any_model=of_any_model):
+        own = [row for row in rows if task_of(row.prompt) == one.task]
+        confidence = folded(
+            own,
+            lambda part: [
+                msgspec.structs.replace(it, task="*")
+                for it in task_fits(part, of_any_model=of_any_model)
+            ],
+            part=one.part,
+        )
+        error = calibration_error(confidence, [row.weak_correct for row in own])
+        found.append(msgspec.structs.replace(one, ece=round(error, 4)))
+    return found
+
+
+def folded(
+    rows: Sequence[Row], fitted: Callable[[Sequence[Row]], Sequence[Fit]], *, part: str = "whole"
+) -> list[float]:
+    """The confidence of each answer by a fit to the other four fifths of the answers."""
+    found = [0.0] * len(rows)
+    for fold in range(_FOLDS):
+        fits = fitted([row for i, row in enumerate(rows) if i % _FOLDS != fold])
+        found[fold::_FOLDS] = confidences(fits, rows[fold::_FOLDS], part=part)
+    return found
+
+
 def main() -> None:
     """Run the program."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--answers", type=Path, help="JSONL of recorded answers")
+    parser.add_argument("--recorded", type=Path, help="answers that fits of tasks are made of")
+    parser.add_argument("--answers", type=Path, help="recorded answers that all fits are made of")
     parser.add_argument("--to", type=Path, default=TARGET, help="file to write")
     parser.add_argument("--check", action="store_true", help="write nothing")
     arguments = parser.parse_args()
-    rows = rows_of(arguments.answers) if arguments.answers else made_up(ROWS, seed=1)
-    middle = len(rows) * 3 // 4
-    fits = with_errors(
-        fits_of(rows[:middle], is_recorded=arguments.answers is not None), rows[middle:]
-    )
+    if arguments.answers is None:
+        fits = shipped_fits(arguments.recorded)
+    else:
+        rows = rows_of(arguments.answers)
+        middle = len(rows) * 3 // 4
+        fits = with_errors(fits_of(rows[:middle]), rows[middle:])
     for one in fits:
         print(f"{one.part:6} {one.task:7} rows {one.rows:5}  ECE held out {one.ece:.3f}")
     if not arguments.check:

@@ -1,14 +1,15 @@
 """How good the cascade's confidence is on answers, and what escalating buys.
 
-    python -m tests.evaluation.cascade ANSWERS.jsonl    # recorded answers
+    python -m tests.evaluation.cascade ANSWERS          # recorded answers, JSONL or CSV
     python -m tests.evaluation.cascade --made-up        # the made-up ones, other than those fitted
     python -m tests.evaluation.cascade --bounds F.jsonl # who was right alone, without answers
 
-One JSON object a line: ``prompt``, ``weak_answer``, ``weak_correct``, ``strong_correct``. Printed
-are, for the shipped calibration and for one fitted to two thirds of the answers and judged on the
-rest: the calibration error over ten bins, and by threshold the share that is escalated, the
-quality, and the share of the gap between the weak and the strong model that is recovered. Of
-made-up answers each kind is judged by a fit to the other kinds, too.
+``scripts/fit_cascade.py`` says what the file is like. Printed are, for the shipped calibration,
+and for fits to recorded answers of which each is judged by one to the other four fifths: the
+calibration error over ten bins and the one that perfect probabilities would show on so few answers,
+how well right answers are told from wrong ones (AUC), and by threshold the share that is escalated,
+the quality, and the share of the gap between the weak and the strong model that is recovered. Of
+made-up answers each kind is judged by a fit to the other kinds.
 
 Where only who was right is known (``dataset``, ``task``, ``weak_correct``, ``strong_correct``),
 nothing can be read of answers, but their confidence can be bounded: ``--bounds`` prints what would
@@ -21,12 +22,14 @@ from the other half of the rows), and one drawn at random, of which each share r
 
 import argparse
 import json
+import random
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
-from scripts.fit_cascade import confidences, fits_of, rows_of
+from scripts.fit_cascade import confidences, fits_of, folded, general_fits, rows_of, task_fits
 from scripts.made_up_answers import Row, made_up
 from services.cli.route.recalibrate import calibration_error
 from services.shared.domain.cascade.calibration import Fit
@@ -53,13 +56,13 @@ def recovered(rows: Sequence[Row], confidence: Sequence[float], threshold: float
     return [sum(escalated) / count, quality, gap]
 
 
-def report(name: str, fits: Sequence[Fit], rows: Sequence[Row]) -> None:
-    """Print how good these fits are on these answers."""
-    confidence = confidences(fits, rows)
+def report(name: str, confidence: Sequence[float], rows: Sequence[Row]) -> None:
+    """Print how good these confidences are."""
     right = [row.weak_correct for row in rows]
-    error = calibration_error(confidence, right)
     weak, strong = sum(right) / len(rows), sum(row.strong_correct for row in rows) / len(rows)
-    print(f"{name}: {len(rows)} answers, weak {weak:.3f}, strong {strong:.3f}, ECE {error:.3f}")
+    error, perfect = calibration_error(confidence, right), error_of_chance(confidence)
+    print(f"{name}: {len(rows)} answers, weak {weak:.3f}, strong {strong:.3f}")
+    print(f"  ECE {error:.3f} (perfect ones {perfect:.3f}), AUC {area(confidence, right):.3f}")
     for task in sorted({task_of(row.prompt) for row in rows}):
         of_task = [i for i, row in enumerate(rows) if task_of(row.prompt) == task]
         if len(of_task) >= 200:
@@ -71,12 +74,30 @@ def report(name: str, fits: Sequence[Fit], rows: Sequence[Row]) -> None:
         print(f"  {threshold:9.2f}  {share:9.3f}  {quality:7.3f}  {gap:13.3f}")
 
 
+def error_of_chance(confidence: Sequence[float]) -> float:
+    """The calibration error that they would show if they were the truth, mean of 50 draws."""
+    chance = random.Random(1)
+    draws = (
+        calibration_error(confidence, [float(chance.random() < it) for it in confidence])
+        for _ in range(50)
+    )
+    return sum(draws) / 50
+
+
+def area(confidence: Sequence[float], right: Sequence[float]) -> float:
+    """The chance that a right answer has the higher confidence than a wrong one; a tie is half."""
+    good = [it for it, is_right in zip(confidence, right, strict=True) if is_right]
+    bad = sorted(it for it, is_right in zip(confidence, right, strict=True) if not is_right)
+    wins = sum(bisect_left(bad, it) + bisect_right(bad, it) for it in good)
+    return wins / (2 * len(good) * len(bad)) if good and bad else 0.5
+
+
 def report_unseen_kinds(rows: Sequence[Row]) -> None:
     """Print the calibration error of each made-up kind by a fit to the others."""
     print("kinds of questions that the fit has not seen")
     errors = []
     for family in sorted({row.family for row in rows}):
-        fits = fits_of([row for row in rows if row.family != family], is_recorded=False)
+        fits = general_fits([row for row in rows if row.family != family], is_recorded=False)
         own = [row for row in rows if row.family == family]
         right = [row.weak_correct for row in own]
         confidence = confidences(fits, own)
@@ -147,13 +168,21 @@ def main() -> None:
         return
     if arguments.answers is None and not arguments.made_up:
         parser.error("name a file of answers, or say --made-up or --bounds")
-    rows = rows_of(arguments.answers) if arguments.answers else made_up(6_000, seed=7)
     fits = msgspec.convert(msgspec.json.decode(_SHIPPED.read_bytes())["fits"], list[Fit])
-    report("shipped calibration", fits, rows)
-    middle = len(rows) * 2 // 3
-    report("fitted to two thirds", fits_of(rows[:middle], is_recorded=True), rows[middle:])
     if arguments.answers is None:
+        rows = made_up(6_000, seed=7)
+        general = [fit for fit in fits if fit.task == "*"]
+        report("shipped general fit", confidences(general, rows), rows)
         report_unseen_kinds(rows)
+        return
+    rows = rows_of(arguments.answers)
+    report("shipped calibration", confidences(fits, rows), rows)
+    report("own fits, style included", folded(rows, fits_of), rows)
+
+    def of_any_model(part: Sequence[Row]) -> list[Fit]:
+        return general_fits(part, is_recorded=True) + task_fits(part, of_any_model=True)
+
+    report("as the fits of tasks are shipped", folded(rows, of_any_model), rows)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ _FOLDS = 5
 _MOST_BINS = 10
 _ANSWERS_A_BIN = 50
 _STEPS = 50
+_HALVINGS = 30
 _PENALTY = 1.0
 
 
@@ -146,26 +147,53 @@ def figures(confidence: Sequence[float], scores: Sequence[float], *, bins: int) 
 
 
 def _newton(judged: Sequence[tuple[float, float]], *, is_scaled: bool) -> Bend:
-    shift, scale = 0.0, float(is_scaled)
+    """Newton's method, each step halved until it makes the scores likelier."""
     rows = [(logit(p) if is_scaled else 0.0, y) for p, y in judged]
+    bend = unbent = Bend(0.0, float(is_scaled))
+    loss = _penalized_loss(rows, bend, unbent)
     for _ in range(_STEPS):
-        slope_shift, slope_scale = _PENALTY * shift, _PENALTY * (scale - is_scaled)
-        by_shift, by_both, by_scale = _PENALTY, 0.0, _PENALTY
-        for x, y in rows:
-            p = logistic(shift + scale * x)
-            weight = p * (1 - p)
-            slope_shift += p - y
-            slope_scale += (p - y) * x
-            by_shift += weight
-            by_both += weight * x
-            by_scale += weight * x * x
-        determinant = by_shift * by_scale - by_both * by_both
-        step_shift = (by_scale * slope_shift - by_both * slope_scale) / determinant
-        step_scale = (by_shift * slope_scale - by_both * slope_shift) / determinant
-        shift, scale = shift - step_shift, scale - step_scale
-        if abs(step_shift) + abs(step_scale) < 1e-9:
-            break
-    return Bend(shift, scale)
+        by_shift, by_scale = _newton_step(rows, bend, unbent)
+        for halvings in range(_HALVINGS):
+            length = 0.5**halvings
+            tried = Bend(bend.shift - length * by_shift, bend.scale - length * by_scale)
+            new_loss = _penalized_loss(rows, tried, unbent)
+            if new_loss < loss:
+                bend, loss = tried, new_loss
+                break
+        else:
+            break  # no step makes it better
+    return bend
+
+
+def _penalized_loss(rows: Sequence[tuple[float, float]], bend: Bend, unbent: Bend) -> float:
+    away = (bend.shift - unbent.shift) ** 2 + (bend.scale - unbent.scale) ** 2
+    logits = ((bend.shift + bend.scale * x, y) for x, y in rows)
+    return _PENALTY * away / 2 + sum(_softplus(at) - y * at for at, y in logits)
+
+
+def _softplus(x: float) -> float:
+    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
+
+
+def _newton_step(
+    rows: Sequence[tuple[float, float]], bend: Bend, unbent: Bend
+) -> tuple[float, float]:
+    slope_shift = _PENALTY * (bend.shift - unbent.shift)
+    slope_scale = _PENALTY * (bend.scale - unbent.scale)
+    by_shift, by_both, by_scale = _PENALTY, 0.0, _PENALTY
+    for x, y in rows:
+        p = logistic(bend.shift + bend.scale * x)
+        weight = p * (1 - p)
+        slope_shift += p - y
+        slope_scale += (p - y) * x
+        by_shift += weight
+        by_both += weight * x
+        by_scale += weight * x * x
+    determinant = by_shift * by_scale - by_both * by_both
+    return (
+        (by_scale * slope_shift - by_both * slope_scale) / determinant,
+        (by_shift * slope_scale - by_both * slope_shift) / determinant,
+    )
 
 
 def _fits(base: Calibration, model: str, bend: Bend, rows: int, found: Figures) -> tuple[Fit, ...]:

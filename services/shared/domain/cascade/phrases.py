@@ -66,9 +66,17 @@ _CODE = re.compile(
 )
 _CHOICE = re.compile(r"(?:^|\n)[ \t]{0,8}\(?A[.):][ \t].*?\n[ \t]{0,8}\(?B[.):][ \t]", re.DOTALL)
 _QUANTITY = re.compile(
-    r"\b(?:how (?:many|much|long|far|old|tall|fast)|what (?:is|are|was|will be) the "
-    r"(?:total|sum|difference|product|average|number|amount|cost|price|percentage|probability|area|"
-    r"volume|value|speed|distance|profit)|calculate|compute|solve|find the)\b",
+    r"\b(?:how (?:many|much|long|far|old|tall|fast|big|heavy|wide|deep|high)|"
+    r"(?:what|which)(?:'s| \w+){1,5} (?:total|sum|difference|product|average|number|amount|cost|"
+    r"price|percent|percentage|fraction|ratio|probability|likelihood|chance|odds|area|volume|value|speed|"
+    r"distance|profit|weight|length|height|width|age|score|grade|time)|"
+    r"calculate|compute|solve|find the)\b|"
+    r"\bwhat (?:fraction|percent|percentage|number)\b",
+    _I,
+)
+_FIGURE = re.compile(
+    r"\d|\b(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|thirty|forty|fifty|"
+    r"hundred|dozen|half|twice|third|quarter)\b",
     _I,
 )
 
@@ -80,7 +88,7 @@ def task_of(prompt: str) -> str:
         return "choice"
     if _CODE.search(sample):
         return "code"
-    return "math" if _QUANTITY.search(sample) and re.search(r"\d", sample) else "text"
+    return "math" if _QUANTITY.search(sample) and _FIGURE.search(sample) else "text"
 
 
 def hedges_in(answer: str) -> int:

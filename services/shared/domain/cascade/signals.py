@@ -14,6 +14,7 @@ import msgspec
 from services.shared.domain.cascade.asked import Asked, text_of
 from services.shared.domain.cascade.equations import check_equations
 from services.shared.domain.cascade.languages import differs_in_language
+from services.shared.domain.cascade.numbers import signs_of_numbers
 from services.shared.domain.cascade.phrases import hedges_in, refuses, task_of
 
 __all__ = ["KNOWN", "Given", "given_of", "signals_of", "task_of"]
@@ -30,6 +31,7 @@ KNOWN = frozenset(
         "logprob_p10",
         "logprob_min",
         "logprob_first",
+        "prompt_length",
         # of whole answers alone
         "length",
         "length_to_prompt",
@@ -38,6 +40,9 @@ KNOWN = frozenset(
         "broken_code",
         "number_missing",
         "number_from_nowhere",
+        "negative_result",
+        "fractional_result",
+        "unused_numbers",
         "has_conclusion",
     }
 )
@@ -52,7 +57,6 @@ _LOWEST_LOGPROB = -10.0
 _FIRST_TOKENS = 5
 _NEAR_CAP = 0.9
 _CODE_BLOCK = re.compile(r"```(?:python|py)[ \t]*\n(.*?)```", re.DOTALL | re.IGNORECASE)
-_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 _CONCLUSION = re.compile(
     r"####|\\boxed|\b(?:the (?:final |correct )?(?:answer|result)|therefore|in total|so,? in total|"
     r"altogether)\b",
@@ -124,6 +128,7 @@ def signals_of(asked: Asked, given: Given, *, is_whole: bool = True) -> dict[str
         "hedges": float(min(hedges_in(text), 3)),
         "refuses": float(refuses(text)),
         "foreign_language": float(is_foreign and not asked.shows),
+        "prompt_length": math.log1p(len(asked.prompt) / 100),
         **_of_logprobs(given.logprobs),
     }
     if is_whole:
@@ -144,18 +149,8 @@ def _of_the_whole(asked: Asked, given: Given, results: frozenset[float]) -> dict
         "has_conclusion": float(_CONCLUSION.search(text[-_TAIL_CHARS:]) is not None),
     }
     if task_of(prompt) == "math":
-        number = _last_number(text)
-        found["number_missing"] = float(number is None)
-        is_stray = number is not None and bool(results) and number not in results
-        found["number_from_nowhere"] = float(is_stray)
+        found |= signs_of_numbers(prompt, text, results)
     return found
-
-
-def _last_number(text: str) -> float | None:
-    """The last number of the last line that says something."""
-    line = text.rstrip().rsplit("\n", 1)[-1]
-    numbers = _NUMBER.findall(line[-500:])
-    return float(numbers[-1].replace(",", "")) if numbers else None
 
 
 def _has_broken_code(text: str) -> bool:

@@ -106,6 +106,16 @@ def test_confidence_that_says_the_opposite_is_made_flat() -> None:
     assert logistic(bend.shift) == pytest.approx(0.5)
 
 
+@given(st.floats(0.02, 0.98), st.integers(0, 200))
+def test_a_sure_and_wrong_confidence_is_brought_to_how_often_it_is_right(
+    confidence: float, right: int
+) -> None:
+    """However far it is away: a step too long would swing from one side to the other."""
+    bend = bend_of([(confidence, 1.0)] * right + [(confidence, 0.0)] * (200 - right))
+    told = logistic(bend.shift + bend.scale * logit(confidence))
+    assert told == pytest.approx(right / 200, abs=0.05)
+
+
 @given(st.floats(-3, 3), st.floats(0, 3), st.floats(-6, 6))
 def test_bending_is_the_same_with_knots_and_without(
     shift: float, scale: float, score: float

@@ -14,6 +14,11 @@ from services.shared.domain.cascade.phrases import (
     ("prompt", "task"),
     [
         ("How many apples are 3 and 4?", "math"),
+        ("One weighs 48 g, the other half. What is the combined weight of the two?", "math"),
+        ("8 puppies, 3 of which have spots. What percentage of all of them has spots?", "math"),
+        ("Ten boxes hold two each. How many are there?", "math"),
+        ("What happened in 1969?", "text"),
+        ("What is the time-honoured way to brew tea?", "text"),
         ("How many roads must a man walk down?", "text"),
         ("Write a Python function that adds.", "code"),
         ("What is 2 times 3?\nA. 5\nB. 6\nAnswer:", "choice"),

@@ -26,7 +26,6 @@ ASKED = Asked(prompt="How many are 3 and 4?", tools={"weather": TOOL})
         ("How many are 3 and 4?", "3 + 4 = 8", "wrong_equations", 1.0),
         ("How many are 3 and 4?", "3 + 4 = 7", "right_equations", math.log(2)),
         ("How many are 3 and 4?", "3 + 4 = 7\nThe answer is 9", "number_from_nowhere", 1.0),
-        ("How many are 3 and 4?", "They are seven.", "number_missing", 1.0),
         ("Explain.", "I think it is.", "hedges", 1.0),
         ("Explain.", "I cannot help with it.", "refuses", 1.0),
         ("Explain.", "It is because the", "unfinished", 1.0),
@@ -43,7 +42,8 @@ def test_soft_signals(prompt: str, text: str, signal: str, value: float) -> None
 def test_a_faultless_answer_shows_no_fault() -> None:
     """Only how long it is, and that it has worked something out and concluded."""
     found = signals_of(ASKED, Given(text="3 + 4 = 7.\nThe answer is 7."))
-    assert found.keys() == {"right_equations", "length", "length_to_prompt", "has_conclusion"}
+    style = {"right_equations", "length", "length_to_prompt", "has_conclusion"}
+    assert found.keys() == style | {"prompt_length"}
 
 
 def test_code_that_parses_is_not_broken() -> None:
@@ -83,7 +83,10 @@ def test_log_probabilities_are_read_by_quantile() -> None:
 def test_of_beginnings_only_what_can_be_known_is_read() -> None:
     """An unfinished beginning is no fault."""
     found = signals_of(ASKED, Given(text="I think that 3 + 4 ="), is_whole=False)
-    assert found == {"hedges": 1.0}
+    assert found == {
+        "hedges": 1.0,
+        "prompt_length": pytest.approx(math.log1p(len(ASKED.prompt) / 100)),
+    }
 
 
 def test_every_signal_is_known() -> None:
