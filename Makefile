@@ -19,6 +19,8 @@ export PY_COLORS := 0
 export TERM := dumb
 endif
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Where this is set, each process would compile anew what it imports: a fifth of the fast tests' time.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help:  ## Show this list
