@@ -26,6 +26,7 @@ _CERTAIN = 4
 """How many times more words have to be of one language than of the other."""
 
 _LEAST_ASKED = 2
+_LEAST_WEIGHT = 1.0
 _NEVER = {"la"}
 _BY_WORD = {
     word: tuple(name for name, words in FUNCTION_WORDS.items() if word in words)
@@ -140,10 +141,12 @@ def is_in_foreign_language(answer: str, *, prompt: str, others: Iterable[str]) -
     ):
         return False
     asked = _counted(prompt[:_SAMPLE_CHARS])
-    own = _near(asked)
-    is_told = asked.different[_most(asked)] >= _LEAST_ASKED and not _NEVER & (own | {language})
+    main, own = _most(asked), _near(asked, times=_CERTAIN)
+    is_told = asked.different[main] >= _LEAST_ASKED and asked.weights[main] >= _LEAST_WEIGHT
+    if not is_told or _NEVER & {main, language}:
+        return False
     most = given.weights[language]
-    if not is_told or any(given.weights[name] * _CERTAIN > most for name in own):
+    if any(given.weights[name] * _CERTAIN > most for name in own):
         return False
     return not _is_allowed((prompt, *others), own=own, languages=_near(given))
 
@@ -190,10 +193,10 @@ def _most(counted: _Counted) -> str:
     return max(counted.weights, key=counted.weights.__getitem__, default="")
 
 
-def _near(counted: _Counted) -> set[str]:
-    """The language that leads, and those that it does not lead clearly."""
+def _near(counted: _Counted, *, times: int = _CLEAR) -> set[str]:
+    """The language that leads, and those that it does not lead by so many times."""
     most = counted.weights[_most(counted)] if counted.weights else 0
-    return {name for name, weight in counted.weights.items() if weight * _CLEAR > most}
+    return {name for name, weight in counted.weights.items() if weight * times > most}
 
 
 def _script_in(sample: str) -> str:
