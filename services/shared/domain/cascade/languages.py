@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 from unicodedata import normalize
 
@@ -153,16 +153,17 @@ def is_in_foreign_language(answer: str, *, prompt: str, others: Iterable[str]) -
     return not _is_allowed((prompt, *others), own=own, languages=_near(given))
 
 
-def _is_allowed(texts: Sequence[str], *, own: set[str], languages: set[str]) -> bool:
+def _is_allowed(texts: Iterable[str], *, own: set[str], languages: set[str]) -> bool:
     """Whether texts name one of these languages, or have words of them that are not of the own."""
-    if sum(map(len, texts)) > _MOST_SAID_CHARS:
+    different = set(texts)
+    if sum(map(len, different)) > _MOST_SAID_CHARS:
         return True
     words = _words_of(languages) - _words_of(own)
     return any(
         _ANY_LANGUAGE.search(text) is not None
         or any(_NAMES[name].search(text) for name in languages if name in _NAMES)
         or len(words.intersection(_words(text))) >= _LEAST_ASKED
-        for text in texts
+        for text in different
     )
 
 

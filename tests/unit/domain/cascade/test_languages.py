@@ -161,7 +161,7 @@ def test_prose_around_quotations_is_read() -> None:
 
 def test_where_very_much_was_said_nothing_is_certain() -> None:
     """Reading all of it would hold others up, and somewhere the language may be named."""
-    assert is_foreign(ANSWERS["de"], QUESTION, "a" * 40_000)
+    assert is_foreign(ANSWERS["de"], QUESTION, "a" * 40_000, "a" * 40_000), "the same said twice"
     assert not is_foreign(ANSWERS["de"], QUESTION, "a" * 40_000, "b" * 40_000)
 
 
