@@ -18,6 +18,7 @@ from services.gateway.disk_guard import DiskGuard
 from services.gateway.front_door.door import FrontDoor
 from services.gateway.front_door.limits import FrontDoorLimits
 from services.gateway.front_door.server import ServerHooks, serve, stop_on_signals
+from services.gateway.health import said_of_claims
 from services.gateway.health_api import HealthApi
 from services.gateway.idempotency import Idempotency, IdempotencyMetrics
 from services.gateway.leaving import end_all, end_when
@@ -155,7 +156,7 @@ async def _run(  # wiring, one statement a part
             disk=disk,
             pass_by=crash_point,
         )
-        health_api = _health_api(registry, health, disk)
+        health_api = _health_api(registry, health, claims, disk)
         table = routes(desk, models=configuration.models, finder=finder, health=health_api)
         _serve_own_probes(settings, registry, health_api)
         await _serve(settings, table, desk, health_api, registry=registry, stop=stop)
@@ -173,9 +174,13 @@ def _looks(disk: DiskGuard | None) -> list[Coroutine[None, None, None]]:
     return [] if disk is None else [disk.watch()]
 
 
-def _health_api(registry: CollectorRegistry, log: _LogHealth, disk: DiskGuard | None) -> HealthApi:
+def _health_api(
+    registry: CollectorRegistry, log: _LogHealth, claims: ClaimLog, disk: DiskGuard | None
+) -> HealthApi:
     checks: dict[str, Callable[[], str]] = {"kafka": lambda: log.why}
-    levels: dict[str, Callable[[], str]] = {}
+    levels: dict[str, Callable[[], str]] = {
+        "idempotency-keys": lambda: said_of_claims(claims.read_ratio, len(claims))
+    }
     if disk is not None:
         checks["disk"] = lambda: disk.why_not_ready
         levels["disk"] = lambda: disk.level.value

@@ -31,6 +31,9 @@ DOUBT = 0.05
 STAKES = (0.15, 0.35, 0.7)
 """Stakes, as shares of the largest one that cannot lose more than there is."""
 
+EASES = (0.7, 1.5, 4.0)
+"""How much is forgiven by a wrong answer that is found: best for many of them, some, hardly any."""
+
 _ENOUGH = math.log(1 / DOUBT)
 CEILING = _ENOUGH + 1.0
 """Logarithm of the largest wealth that a stake keeps."""
@@ -132,6 +135,26 @@ class Bets:
                 bettor[place] += 1
                 wealth = capital(bettor[place])
             lead[place] = wealth - grown
+
+
+def holds(found: int, *, share: float, allowed: float) -> bool:
+    """Whether fewer wrong answers than are allowed were served, for certain but for ``DOUBT``.
+
+    Each wrong answer that is served is found with a probability of ``share`` at least, whatever
+    came before it, so ``exp(W * g - ease * found)`` of ``W`` wrong ones, with ``g = -log(1 - share
+    * (1 - exp(-ease)))``, is no more than 1 on average, however and whenever they come: it says
+    nothing of a rate that stays the same. So is an average over several ``ease``, and by Ville's
+    inequality it never reaches ``1 / DOUBT``, with a probability of ``1 - DOUBT``. Were as many as
+    are allowed served, it would be what is reckoned here, or more.
+
+    Args:
+        found: Wrong ones found.
+        share: The least share of served answers that was ever asked again, ratio 0..1.
+        allowed: Wrong ones that are allowed.
+    """
+    logs = [-allowed * math.log1p(share * math.expm1(-it)) - it * found for it in EASES]
+    most = max(logs)
+    return most + math.log(sum(math.exp(it - most) for it in logs) / len(EASES)) >= _ENOUGH
 
 
 class Tally:

@@ -13,7 +13,7 @@ EXTRA_CALLS = 0.1
 """Re-asks of a process, as a share of the requests that have a candidate."""
 
 BURST = 300.0
-"""Re-asks beyond it that new tenants may have between them; then they have the share of others."""
+"""Re-asks beyond it that new tenants may have between them; then they wait for what is not used."""
 
 
 class Gatekeeper(Protocol):
@@ -93,18 +93,18 @@ class Controllers:
         """Whether an entry's answer is served; see ``Gatekeeper``."""
         self._allowance = min(BURST, self._allowance + EXTRA_CALLS)
         controller = self._tenants.get(tenant)
-        return self._is_read and controller is not None and controller.serves(entry_id, score)
+        if not self._is_read or controller is None:
+            return False
+        can_ask = self._allowance >= 1 or controller.share <= LATER_SHARE
+        return can_ask and controller.serves(entry_id, score)
 
     def asks_again(self, tenant: str, draw: float) -> float | None:
         """Whether a hit is asked again; see ``Gatekeeper``."""
         controller = self._tenants.get(tenant)
-        if controller is None:
-            return None
-        share = controller.share if self._allowance >= 1 else LATER_SHARE
-        if draw >= share:
+        if controller is None or draw >= controller.share:
             return None
         self._allowance = max(0.0, self._allowance - 1)
-        return 1 / share
+        return 1 / controller.share
 
     @property
     def is_read(self) -> bool:

@@ -47,6 +47,7 @@ class ClaimLog:
         self._probing = Probing(clock)
         self._partitions = self._no_claims()
         self._is_read = False
+        self._read_ratio = 0.0
         self._expected: dict[str, asyncio.Future[Holder]] = {}
 
     def __len__(self) -> int:
@@ -57,6 +58,11 @@ class ClaimLog:
     def is_read(self) -> bool:
         """Whether the claims of the last day are known."""
         return self._is_read
+
+    @property
+    def read_ratio(self) -> float:
+        """Share of the last day's claims that was read back, 0..1; 1 = all are known."""
+        return 1.0 if self._is_read else self._read_ratio
 
     @property
     def is_full(self) -> bool:
@@ -125,9 +131,11 @@ class ClaimLog:
         ends = await reader.end_offsets()
         for partition in where:
             await reader.seek_to_time(partition, int(self._clock.now_ms()) - READ_BACK_MS)
-        for partition in where:
-            while await reader.position(partition) < ends[partition]:
-                self._apply(await reader.poll(timeout_s=_POLL_S, max_records=_POLL_RECORDS))
+        begins = {it: await reader.position(it) for it in where}
+        total = sum(max(0, ends[it] - begins[it]) for it in where)
+        while left := sum([max(0, ends[it] - await reader.position(it)) for it in where]):
+            self._read_ratio = 1 - left / total
+            self._apply(await reader.poll(timeout_s=_POLL_S, max_records=_POLL_RECORDS))
         self._is_read = True
         _LOG.info("claims read back", extra={"keys": len(self)})
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from services.shared.codec.records import encode_record
-from services.shared.domain.claims import READ_BACK_MS, Holder, key_hash
+from services.shared.domain.claims import READ_BACK_MS, Claims, Holder, key_hash
 from services.shared.domain.errors import Unavailable
 from services.shared.domain.events import ControlRequested, IdempotencyClaimed
 from services.shared.domain.ids import partition_for
@@ -92,8 +92,46 @@ async def test_a_gateway_that_starts_reads_back(backend: LogBackend) -> None:
     async with gateway(backend) as before:
         await before.claim(claim(1))
     async with gateway(backend) as after:
+        assert after.read_ratio == 1.0
         assert _id(after.find(KEY)) == "a1"
         assert (await after.claim(claim(2))).request_id == "a1"
+
+
+async def test_it_is_told_how_much_was_read_back(backend: LogBackend) -> None:
+    """It only grows, and comes to the whole when every claim is known."""
+    await make_topic(backend)
+    keys = [key_hash("acme", str(number)) for number in range(1_500)]
+    for key in keys:
+        await backend.append(
+            Topic.IDEMPOTENCY_KEYS,
+            encode_record(claim(1, key=key)),
+            partition=partition_for(key, PARTITIONS),
+            key=key.encode(),
+        )
+    log = backend.connect()
+    producer = log.producer()
+    await producer.start()
+    claims = ClaimLog(log, producer, clock=backend.clock)
+    seen = [(claims.read_ratio, len(claims))]
+    apply = Claims.apply
+
+    def watched(them: Claims, claimed: IdempotencyClaimed, *, at_ms: int) -> Holder:
+        seen.append((claims.read_ratio, len(claims)))
+        return apply(them, claimed, at_ms=at_ms)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Claims, "apply", watched)
+        following = asyncio.create_task(claims.follow())
+        await backend.until(lambda: claims.is_read)
+    ratios = [ratio for ratio, _ in seen]
+    assert ratios == sorted(ratios)
+    assert any(0 < ratio < 1 for ratio in ratios)
+    assert all(round(ratio * len(keys)) <= held for ratio, held in seen)
+    assert (claims.read_ratio, len(claims)) == (1.0, len(keys))
+    following.cancel()
+    with suppress(asyncio.CancelledError):
+        await following
+    await producer.stop()
 
 
 async def test_what_is_long_past_is_not_read(backend: LogBackend) -> None:
@@ -145,6 +183,7 @@ async def test_nothing_is_known_before_the_claims_are_read(backend: LogBackend) 
     claims = ClaimLog(backend.connect_to_nobody(), producer, clock=backend.clock)
     following = asyncio.create_task(claims.follow())
     await asyncio.sleep(0.3)
+    assert claims.read_ratio == 0.0
     with pytest.raises(Unavailable):
         claims.find(KEY)
     with pytest.raises(Unavailable):

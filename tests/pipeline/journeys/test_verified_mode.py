@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+import pytest
+
 from services.cache_lookup.verified.reask import SUFFIX, draw_of
 from services.shared.codec.records import decode_record
 from services.shared.domain.configuration import Cache
@@ -24,10 +26,8 @@ from tests.support.stages import configuration
 
 ASKED = "How do I reset the password of my mail account?"
 LIKE = "how do I reset the password of my mail account?"
-DRAWN, NOT_DRAWN = (
-    next(it for it in range(10, 1_000) if (draw_of(request_id(it)) < 0.1) is is_drawn)
-    for is_drawn in (True, False)
-)
+DRAWN = next(it for it in range(10, 1_000) if draw_of(request_id(it)) < 0.1)
+NOT_DRAWN = next(it for it in range(10, 1_000) if draw_of(request_id(it)) > 0.9)
 
 
 def travel_of(pipeline: Pipeline, provider: ScriptedProvider | None = None) -> Travel:
@@ -113,7 +113,7 @@ async def test_a_hit_that_is_drawn_is_asked_again(pipeline: Pipeline) -> None:
     assert (judged.request_id, judged.entry_id) == (shadow.request_id, first.request_id)
     assert judged.was_served
     assert judged.is_right
-    assert round(judged.weight, 2) == 3.33
+    assert judged.weight == pytest.approx(1.51, abs=0.01)
     rows = pipeline.read_output(Topic.USAGE_LEDGER)
     billed = [row for row in rows if isinstance(row, UsageRecorded) and "shadow" in row.request_id]
     assert [(row.kind, row.feature, row.key_id) for row in billed] == [

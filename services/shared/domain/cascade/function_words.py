@@ -12,9 +12,9 @@ FUNCTION_WORDS: dict[str, frozenset[str]] = {
         "ca": "es fins dins sense de la el que i a en els les per un una amb no és del "
         "al se va ha com més dels són o si aquest aquesta això però perquè molt seva "
         "seu també quan hi està pot tot fer ser",
-        "cs": "a se v na s z k je že to do o i pro ve jsem jako ale by si po tak co jsou od které "
-        "který která jeho její nebo jen byl byla bylo může při také až už ako sa nie som vo zo "
-        "pri sú keď ktorý ktorá ktoré aby alebo bol bola bolo pre čo ste môže není bude kde kdy "
+        "cs": "a se v na s z k je že to jak do o i pro ve jsem jako ale by si po tak co jsou od "
+        "které který která jeho její nebo jen byl byla bylo může při také až už ako sa nie som vo "
+        "zo pri sú keď ktorý ktorá ktoré aby alebo bol bola bolo pre čo ste môže není bude kde kdy "
         "toto této tento tato mají má jeden proto jsme proč však jsi mi mě ti mu jej kedy prečo",
         "da": "og i at det er en et på som til for ikke den med de av af om har jeg vi han hun du "
         "var kan fra men seg sig vil eller så når ble blev også meg mig dette denne der skal være "

@@ -26,6 +26,9 @@ _CERTAIN = 4
 """How many times more words have to be of one language than of the other."""
 
 _LEAST_ASKED = 2
+_LEAST_WEIGHT = 1.0
+_MOST_SAID_CHARS = 50_000
+"""Where more was said nobody looks for what allows a language (20 ms): it is taken to be there."""
 _NEVER = {"la"}
 _BY_WORD = {
     word: tuple(name for name, words in FUNCTION_WORDS.items() if word in words)
@@ -140,22 +143,27 @@ def is_in_foreign_language(answer: str, *, prompt: str, others: Iterable[str]) -
     ):
         return False
     asked = _counted(prompt[:_SAMPLE_CHARS])
-    own = _near(asked)
-    is_told = asked.different[_most(asked)] >= _LEAST_ASKED and not _NEVER & (own | {language})
+    main, own = _most(asked), _near(asked, times=_CERTAIN)
+    is_told = asked.different[main] >= _LEAST_ASKED and asked.weights[main] >= _LEAST_WEIGHT
+    if not is_told or _NEVER & {main, language}:
+        return False
     most = given.weights[language]
-    if not is_told or any(given.weights[name] * _CERTAIN > most for name in own):
+    if any(given.weights[name] * _CERTAIN > most for name in own):
         return False
     return not _is_allowed((prompt, *others), own=own, languages=_near(given))
 
 
 def _is_allowed(texts: Iterable[str], *, own: set[str], languages: set[str]) -> bool:
     """Whether texts name one of these languages, or have words of them that are not of the own."""
+    different = set(texts)
+    if sum(map(len, different)) > _MOST_SAID_CHARS:
+        return True
     words = _words_of(languages) - _words_of(own)
     return any(
         _ANY_LANGUAGE.search(text) is not None
         or any(_NAMES[name].search(text) for name in languages if name in _NAMES)
         or len(words.intersection(_words(text))) >= _LEAST_ASKED
-        for text in texts
+        for text in different
     )
 
 
@@ -190,10 +198,10 @@ def _most(counted: _Counted) -> str:
     return max(counted.weights, key=counted.weights.__getitem__, default="")
 
 
-def _near(counted: _Counted) -> set[str]:
-    """The language that leads, and those that it does not lead clearly."""
+def _near(counted: _Counted, *, times: int = _CLEAR) -> set[str]:
+    """The language that leads, and those that it does not lead by so many times."""
     most = counted.weights[_most(counted)] if counted.weights else 0
-    return {name for name, weight in counted.weights.items() if weight * _CLEAR > most}
+    return {name for name, weight in counted.weights.items() if weight * times > most}
 
 
 def _script_in(sample: str) -> str:

@@ -4,10 +4,12 @@ import math
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from services.cache_lookup.verified.bound import CEILING, Bets, capital
+from services.cache_lookup.verified.bound import CEILING, DOUBT, Bets, capital, holds
 from services.cache_lookup.verified.controller import (
-    EARLY_REQUESTS,
+    LATER_SHARE,
     MOST_VETOES,
     NOTHING,
     THRESHOLDS,
@@ -64,6 +66,7 @@ def test_an_error_that_stands_for_ten_costs_more_than_one() -> None:
     """A served hit that was asked again speaks for those that were not."""
     for weight, is_serving in ((1.0, True), (10.0, False)):
         tenant = confident()
+        tenant.saw_none(20_000)
         for number in range(4):
             tenant.judged(
                 f"entry-{number}", score=0.99, is_right=False, was_served=True, weight=weight
@@ -108,17 +111,103 @@ def test_vetoes_are_bounded_and_the_oldest_goes_first() -> None:
     tenant = controller()
     for number in range(MOST_VETOES + 1):
         tenant.judged(f"entry-{number}", score=0.9, is_right=False, was_served=True, weight=1.0)
-    tenant.saw_none(100_000)
+    tenant.saw_none(1_000_000)
     assert tenant.serves("entry-0", 0.9)
     assert not tenant.serves("entry-1", 0.9)
 
 
-def test_hits_are_asked_again_less_often_once_a_tenant_is_known() -> None:
-    """Three in ten of the first thousand requests, then one in ten."""
+@pytest.mark.parametrize("most_wrong", [0.02, 0.01, 0.002])
+def test_hits_are_asked_again_less_often_the_more_may_be_wrong(most_wrong: float) -> None:
+    """All of a new tenant's, then as few as keep the bound certain, and one in ten in the end."""
+    tenant = controller(most_wrong)
+    assert tenant.share == 1.0
+    shares = []
+    for allowed in (10, 20, 40, 80):
+        tenant.saw_none(int(allowed / most_wrong - tenant.requests))
+        shares.append(tenant.share)
+    assert shares == sorted(shares, reverse=True)
+    assert 0.3 < shares[0] < 0.7
+    assert shares[-1] == LATER_SHARE
+
+
+def test_wrong_hits_that_were_found_end_the_service_until_more_are_allowed() -> None:
+    """However right all the others are: the share of all requests is what is promised."""
     tenant = controller()
-    assert tenant.share == 0.3
-    tenant.saw_none(EARLY_REQUESTS)
-    assert tenant.share == 0.1
+    tenant.saw_none(600)
+    for number in range(4):
+        tenant.judged(
+            f"entry-{number}", score=0.75, is_right=False, was_served=True, weight=1 / tenant.share
+        )
+    misses(tenant, 0.99, count=300)
+    assert tenant.threshold == NOTHING
+    tenant.saw_none(4_000)
+    assert tenant.threshold < NOTHING
+
+
+def test_who_was_asked_less_is_served_only_when_that_is_enough() -> None:
+    """A record of a time in which fewer hits were asked again says so by its weight."""
+    tenant = controller()
+    tenant.saw_none(600)
+    assert tenant.threshold < NOTHING
+    tenant.judged("entry", score=0.99, is_right=True, was_served=True, weight=10.0)
+    assert tenant.share == LATER_SHARE
+    assert tenant.threshold == NOTHING
+    tenant.saw_none(3_000)
+    assert tenant.threshold < NOTHING
+
+
+@pytest.mark.parametrize("share", [0.1, 0.4, 1.0])
+def test_more_than_is_allowed_is_hardly_ever_thought_to_be_less(share: float) -> None:
+    """Fewer than one series of wrong answers in twenty passes the bound while it is held."""
+    noise = random.Random(7)
+    passed = 0
+    for _ in range(400):
+        found, allowed = 0, 30
+        for _ in range(allowed):
+            found += noise.random() < share
+        passed += holds(found, share=share, allowed=allowed)
+    assert passed <= DOUBT * 400
+
+
+def test_whoever_is_always_asked_again_knows_all() -> None:
+    """Where every hit is asked again, what is found is what was served."""
+    assert holds(0, share=1.0, allowed=5.0)
+    assert not holds(5, share=1.0, allowed=5.0)
+    assert not holds(0, share=0.1, allowed=20.0), "as many go unnoticed one time in eight"
+    assert holds(0, share=0.1, allowed=50.0)
+
+
+@given(st.integers(0, 50), st.floats(0.1, 0.99), st.floats(0, 500))
+def test_more_found_or_less_asked_is_never_more_certain(
+    found: int, share: float, allowed: float
+) -> None:
+    """Nor is less allowed."""
+    if holds(found + 1, share=share, allowed=allowed):
+        assert holds(found, share=share, allowed=allowed)
+    if holds(found, share=share, allowed=allowed):
+        assert holds(found, share=min(1.0, share + 0.01), allowed=allowed)
+        assert holds(found, share=share, allowed=allowed + 1)
+
+
+def test_hits_that_become_wrong_pass_no_bound() -> None:
+    """Where every hit is wrong from some time on, twenty tenants in twenty stay below it."""
+    over = 0
+    for seed in range(20):
+        noise, tenant, wrong = random.Random(seed), controller(0.01), 0
+        for number in range(1, 3_001):
+            if number % 3 or not tenant.serves(str(number), 0.9):
+                is_right = number < 1_500 or bool(number % 3)
+                tenant.judged(str(number), score=0.9, is_right=is_right, was_served=False, weight=1)
+                continue
+            is_right = number < 1_500
+            wrong += not is_right
+            over += wrong > 0.01 * number
+            if noise.random() < tenant.share:
+                tenant.judged(
+                    str(number), score=0.9, is_right=is_right, was_served=True,
+                    weight=1 / tenant.share,
+                )  # fmt: skip
+    assert over == 0
 
 
 def test_a_weight_beyond_reason_is_cut() -> None:

@@ -106,21 +106,33 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_hits_are_drawn_and_weigh_what_they_stand_for() -> None:
-    """Three in ten of a young tenant's, each for as many as it was drawn from."""
+    """At the share of the tenant's controller, each for as many as it was drawn from."""
     controllers = confident()
-    assert controllers.asks_again("acme", 0.29) == pytest.approx(1 / 0.3)
-    assert controllers.asks_again("acme", 0.31) is None
+    share = share_of(controllers)
+    assert controllers.asks_again("acme", share - 0.01) == pytest.approx(1 / share)
+    assert controllers.asks_again("acme", share + 0.01) is None
 
 
 def test_extra_calls_are_bounded_without_a_lie_about_weights() -> None:
-    """Who finds the budget spent is drawn like an old tenant, and weighs as much."""
+    """Who finds the budget spent is not served, unless he is asked again as seldom as anybody."""
     controllers = confident()
-    weights = [controllers.asks_again("acme", 0.05) for _ in range(int(BURST) + 1)]
-    assert weights[-2:] == [pytest.approx(1 / 0.3), 10.0]
-    assert controllers.asks_again("acme", 0.2) is None
+    controllers.apply(judged(2, tenant="old", without_candidate=5_000))
+    share = share_of(controllers)
+    weights = {controllers.asks_again("acme", 0.0) for _ in range(int(BURST))}
+    assert weights == {1 / share}
+    assert not controllers.serves("acme", "entry-1", 0.9)
+    assert controllers.serves("old", "entry-1", 0.9)
+    assert controllers.asks_again("old", 0.0) == 10.0
     for _ in range(20):
-        controllers.serves("acme", "entry-1", 0.9)
-    assert controllers.asks_again("acme", 0.2) == pytest.approx(1 / 0.3)
+        controllers.serves("old", "entry-1", 0.9)
+    assert controllers.serves("acme", "entry-1", 0.9)
+
+
+def share_of(controllers: Controllers) -> float:
+    """Share of hits of ``acme`` that are asked again."""
+    controller = controllers.of("acme")
+    assert controller is not None
+    return controller.share
 
 
 def test_a_shadow_asks_the_same_of_nobody() -> None:
@@ -140,7 +152,7 @@ def test_a_shadow_asks_the_same_of_nobody() -> None:
     assert shadow.accepted_at == original.accepted_at, "so also when it is delivered again"
     cache = missed.cache
     assert (cache.outcome, cache.shadow_of) == ("bypass", original.request_id)
-    assert cache.shadow_weight == pytest.approx(1 / 0.3)
+    assert cache.shadow_weight == pytest.approx(1 / share_of(confident()))
     assert (cache.candidate_id, cache.score) == ("entry-1", 0.97)
 
 
@@ -178,7 +190,7 @@ def test_the_upper_bound_comes_down_with_evidence_and_up_with_errors() -> None:
     controllers.apply(judged(2, without_candidate=2_000))
     assert controller.upper_bound < first / 2
     second = controller.upper_bound
-    controllers.apply(judged(3, is_right=False, was_served=True, weight=10.0, score=0.99))
+    controllers.apply(judged(3, is_right=False, was_served=True, weight=2.0, score=0.99))
     assert controller.upper_bound > second
     assert Controllers(most_wrong=0.02).serves("acme", "entry-1", 1.0) is False
 
@@ -218,7 +230,7 @@ def test_figures_are_told_of_a_bounded_number_of_tenants() -> None:
 
 
 def drawn() -> InferenceRequested:
-    """A request that is asked again at a share of .3."""
+    """A request that is asked again at any share."""
     number = next(it for it in range(100) if draw_of(requested(it).request_id) < 0.1)
     return requested(number, stream=True, include_usage=True, reply_partition=3, feature="chat")
 

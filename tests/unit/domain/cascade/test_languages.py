@@ -159,6 +159,12 @@ def test_prose_around_quotations_is_read() -> None:
     assert is_foreign(f"```\nx = 1\n```\n{ANSWERS['fr']}")
 
 
+def test_where_very_much_was_said_nothing_is_certain() -> None:
+    """Reading all of it would hold others up, and somewhere the language may be named."""
+    assert is_foreign(ANSWERS["de"], QUESTION, "a" * 40_000, "a" * 40_000), "the same said twice"
+    assert not is_foreign(ANSWERS["de"], QUESTION, "a" * 40_000, "b" * 40_000)
+
+
 def test_letters_may_be_decomposed() -> None:
     """An accent that stands by itself is the same letter."""
     assert is_foreign(normalize("NFD", ANSWERS["vi"]))
