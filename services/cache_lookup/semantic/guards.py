@@ -20,6 +20,7 @@ from services.cache_lookup.semantic.guard_rules import (
     opposite,
     other_parity,
 )
+from services.cache_lookup.semantic.signs import another_sign, another_tense
 from services.cache_lookup.semantic.words import Words, words_of
 
 Guard = Callable[[Words, Words], bool]
@@ -35,6 +36,7 @@ GUARDS: tuple[tuple[str, Guard], ...] = (
     ("entity", another_entity),
     ("owner", another_owner),
     ("focus", another_focus),
+    ("tense", another_tense),
     ("order", another_order),
     ("word", another_word),
 )
@@ -45,5 +47,7 @@ def objection(asked: str, cached: str) -> str | None:
     """Name of the first guard that forbids to answer one question with the answer to the other."""
     if another_payload(asked, cached):
         return "payload"
+    if another_sign(asked, cached):
+        return "sign"
     one, other = words_of(asked), words_of(cached)
     return next((name for name, guard in GUARDS if guard(one, other)), None)

@@ -173,7 +173,7 @@ _OPPOSITE = """
     noisy/quiet clean/dirty smart/dumb smart/stupid intelligent/stupid beautiful/ugly
     attractive/ugly kind/cruel brave/cowardly war/peace friend/enemy friends/enemies hero/villain
     ally/enemy heaven/hell god/devil majority/minority landing/takeoff can/must can/should must/may
-    only/also
+    only/also all/most all/any few/many have/lack has/lacks could/should might/must if/unless am/pm
 """
 
 OPPOSITES: dict[str, frozenset[str]] = {}

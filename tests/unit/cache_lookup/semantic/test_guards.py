@@ -41,6 +41,15 @@ DIFFERENT = [
     ("word", "How do I renew my subscription?", "How do I cancel my subscription?"),
     ("language", "\u00bfC\u00f3mo activo mi tarjeta?", "\u00bfC\u00f3mo cancelo mi tarjeta?"),
     ("language", "Wie k\u00fcndige ich mein Konto?", "Wie er\u00f6ffne ich mein Konto?"),
+    ("sign", "Is -7 a prime?", "Is 7 a prime?"),
+    ("sign", "Solve y^2 + 5y = 6", "Solve y^2 - 5y = 6"),
+    ("sign", "What does tar -x do?", "What does tar -X do?"),
+    ("sign", "Is p & q lazy in Java?", "Is p && q lazy in Java?"),
+    ("sign", "Is 20 Mbps a lot?", "Is 20 MBps a lot?"),
+    ("tense", "Who is the mayor of Turin?", "Who was the mayor of Turin?"),
+    ("tense", "Did bears live in Wales?", "Will bears live in Wales?"),
+    ("antonym", "Do all frogs swim?", "Do most frogs swim?"),
+    ("antonym", "Is the gym open at 6 am?", "Is the gym open at 6 pm?"),
     ("payload", "Translate 'good morning' to French", "Translate 'good night' to French"),
 ]
 
@@ -58,6 +67,9 @@ SAME = [
     ("Where is your place of birth?", "Where is your birth place?"),
     ("What is the difference between cheddar and brie?", "How do brie and cheddar differ?"),
     ("In Python, how do I sort a list?", "How do I sort a list in Python?"),
+    ("What are pros & cons of solar power?", "What are pros and cons of solar power?"),
+    ("How do I change my e-mail?", "How can I change my e-mail?"),
+    ("Is 20 mbps a lot?", "Is 20 Mbps a lot?"),
     ("Cancel my transaction", "How do I cancel my transaction?"),
     ("\u00bfC\u00f3mo activo mi tarjeta?", "\u00bfc\u00f3mo activo mi tarjeta"),
 ]
