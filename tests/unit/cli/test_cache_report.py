@@ -70,6 +70,16 @@ def test_a_report_counts_and_bounds() -> None:
     assert (report.found_wrong, report.vetoed_entries) == (1, 1)
     assert lost == [1]
     assert report.wrong_per_hit == pytest.approx(0.8646, rel=1e-3)
+    assert report.threshold is None  # a tenth is asked again, and of that one was wrong
+    assert report.wrong_per_request is None
+
+
+def test_a_report_says_what_is_served_and_how_often_it_is_wrong_at_most() -> None:
+    """Once enough was asked again, and found right."""
+    lost: list[int] = []
+    topic = Topic(*(judged(number) for number in range(60)))
+    controllers = read_controllers(topic, most_wrong=0.02, unreadable=lost.append)
+    (report,) = reports_of(controllers, tenant="")
     assert report.threshold is not None
     assert report.wrong_per_request is not None
     assert 0 < report.wrong_per_request <= 0.02
