@@ -21,7 +21,8 @@ def produce(  # noqa: PLR0913  one argument an option
     ] = "-",
     *,
     priority: Annotated[
-        int, typer.Option(help="0 = somebody waits, 1 = near real time, 2 = background.", max=2)
+        int,
+        typer.Option(help="0 = somebody waits, 1 = near real time, 2 = background.", min=0, max=2),
     ] = 1,
     feature: Annotated[str, typer.Option(help="Name of what the requests are for.")] = "",
     bootstrap: BootstrapOption = "",
@@ -79,15 +80,16 @@ def _requests(file: str, path: Path) -> Iterator[tuple[str, bytes]]:
     """
     import msgspec  # noqa: PLC0415
 
+    unreadable = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
     text = sys.stdin.buffer.read() if file == "-" else _read(path)
     try:
         document = msgspec.json.decode(text)
-    except msgspec.DecodeError:
+    except unreadable:
         lines = [(i, line) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
         for number, line in lines:
             try:
                 yield _request(msgspec.json.decode(line), f"line {number}")
-            except msgspec.DecodeError as error:
+            except unreadable as error:
                 raise CommandError(
                     f"line {number} is not JSON: {error}. Nothing was published."
                 ) from error

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from services.model_caller.prompt_marks import mark_prompt
+from services.shared.domain.admission.strict_json import settled
 from services.shared.domain.events import Operation
 
 PATHS = {
@@ -16,13 +17,16 @@ PATHS = {
 
 _OWN_FIELDS = ("cache",)
 _AS_THEY_ARE = dict[str, msgspec.Raw]
+_STARTS_OF_NUMBERS = frozenset(b"-0123456789")
 
 
 def upstream_body(body: bytes, *, model: str, stream: bool, marks_prompt: bool = False) -> bytes:
     """The caller's body as the provider gets it.
 
     The model is the provider's own name for it, fields that are ours are left out, and a stream
-    is always asked to report its usage: the gateway has to know what it costs.
+    is always asked to report its usage: the gateway has to know what it costs. A parameter that is
+    a whole number is sent as an integer however it was written, as its fingerprint has it: who
+    shares the call wrote it perhaps otherwise and must not be refused for it.
 
     Args:
         body: The caller's body, already admitted.
@@ -35,6 +39,9 @@ def upstream_body(body: bytes, *, model: str, stream: bool, marks_prompt: bool =
         fields.pop(own, None)
     if marks_prompt:
         mark_prompt(fields)
+    for name, value in fields.items():
+        if memoryview(value)[0] in _STARTS_OF_NUMBERS:
+            fields[name] = _whole_as_integer(value)
     fields["model"] = msgspec.Raw(msgspec.json.encode(model))
     if stream:
         options: Any = msgspec.json.decode(fields.get("stream_options", b"null")) or {}
@@ -42,3 +49,9 @@ def upstream_body(body: bytes, *, model: str, stream: bool, marks_prompt: bool =
             msgspec.json.encode({**options, "include_usage": True})
         )
     return msgspec.json.encode(fields)
+
+
+def _whole_as_integer(raw: msgspec.Raw) -> msgspec.Raw:
+    number = msgspec.json.decode(raw)
+    whole = settled(number) if isinstance(number, float) else None
+    return msgspec.Raw(b"%d" % whole) if isinstance(whole, int) else raw

@@ -107,7 +107,7 @@ def body_of(text: str, what: str, model: str, *, folder: Invocation) -> dict[str
         body = msgspec.json.decode(content, type=dict[str, Any])
     except OSError as error:
         raise CommandError(f"{what}: {error.strerror}") from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise CommandError(f"{what} is no JSON object: {error}") from error
     return {**body, "model": model} if model else body
 

@@ -17,6 +17,7 @@ from services.shared.codec.topics import packaged_topics
 from services.shared.domain.errors import Unavailable
 
 NOBODY = "127.0.0.1:1"
+USAGE_ERROR = 2
 CHAT = {"model": "m", "messages": []}
 
 
@@ -51,6 +52,29 @@ def test_produce_publishes_all_of_a_file_or_nothing(tmp_path: Path, screen: Stri
     (tmp_path / "r.jsonl").write_text(f'{json.dumps(CHAT)}\n{{"model": "m"}}\n')
     with pytest.raises(CommandError, match=r"line 2 is no request.*Nothing was published"):
         call(tmp_path, screen, "produce", "r.jsonl", "--bootstrap", NOBODY)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(b'{"messages": ["\xff"]}', id="not_utf8"),
+        pytest.param(b"[" * 5_000 + b"]" * 5_000, id="deep"),
+    ],
+)
+def test_produce_names_the_line_that_no_parser_reads(
+    line: bytes, tmp_path: Path, screen: StringIO
+) -> None:
+    """Whatever a parser stumbles over, the message says where, and nothing is published."""
+    (tmp_path / "r.jsonl").write_bytes(json.dumps(CHAT).encode() + b"\n" + line)
+    with pytest.raises(CommandError, match=r"line 2 is not JSON.*Nothing was published"):
+        call(tmp_path, screen, "produce", "r.jsonl", "--bootstrap", NOBODY)
+
+
+def test_there_is_no_priority_below_the_first(tmp_path: Path, screen: StringIO) -> None:
+    """A negative one is refused; it does not count from the end."""
+    (tmp_path / "r.jsonl").write_text(json.dumps(CHAT))
+    result = call(tmp_path, screen, "produce", "r.jsonl", "--priority", "-1", "--bootstrap", NOBODY)
+    assert result.exit_code == USAGE_ERROR
 
 
 def test_tail_takes_one_beginning(tmp_path: Path, screen: StringIO) -> None:

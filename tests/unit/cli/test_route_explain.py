@@ -28,7 +28,7 @@ keys:
 """
 
 
-def run(folder: Path, *arguments: str, given: str = "") -> tuple[Result, str]:
+def run(folder: Path, *arguments: str, given: str | bytes = "") -> tuple[Result, str]:
     """What the command says."""
     (folder / "millrace.yaml").write_text(CONFIGURATION)
     console = Console(width=120, record=True)
@@ -80,6 +80,8 @@ def test_a_request_is_read_from_a_file_or_from_standard_input(tmp_path: Path) ->
         (["--text", "x"], "", "--model"),
         (["missing.json"], "", "missing.json: No such file"),
         (["-"], "[]", "no JSON object"),
+        (["-"], b'{"model": "\xff"}', "no JSON object"),
+        (["-"], '{"a":' * 5_000 + "1" + "}" * 5_000, "no JSON object"),
         (["-"], "{}", "'messages', 'prompt', 'input'"),
         (["-"], '{"model":"m","messages":[]}', "A gateway would refuse it"),
         (["--text", "x", "--model", "m", "--key", "nobody"], "", "no key 'nobody'"),
@@ -87,7 +89,7 @@ def test_a_request_is_read_from_a_file_or_from_standard_input(tmp_path: Path) ->
     ],
 )
 def test_what_cannot_be_explained_is_said(
-    tmp_path: Path, arguments: list[str], given: str, says: str
+    tmp_path: Path, arguments: list[str], given: str | bytes, says: str
 ) -> None:
     """One message that names the remedy or the fault."""
     result, _ = run(tmp_path, *arguments, given=given)

@@ -43,9 +43,18 @@ def test_a_stream_always_reports_its_usage(
     assert json.loads(upstream_body(body, model="b", stream=True))["stream_options"] == expected
 
 
+@pytest.mark.parametrize(("written", "number"), [("5.0", 5), ("1e2", 100), ("-3.00", -3)])
+def test_a_whole_number_is_sent_as_an_integer(written: str, number: int) -> None:
+    """Requests that differ in it alone share a call, so providers must not tell them apart."""
+    body = f'{{"model":"a","max_tokens":{written}}}'.encode()
+    sent = json.loads(upstream_body(body, model="b", stream=False))["max_tokens"]
+    assert (type(sent), sent) == (int, number)
+
+
 def test_numbers_pass_digit_by_digit() -> None:
-    """A number is not read and written again: providers see what the caller wrote."""
-    body = b'{"model":"a","temperature":0.10,"seed":12345678901234567890123}'
+    """Any other number is not read and written again: providers see what the caller wrote."""
+    body = b'{"model":"a","temperature":0.10,"seed":12345678901234567890123,"x":1e30}'
     sent = upstream_body(body, model="b", stream=False)
     assert b'"temperature":0.10' in sent
     assert b'"seed":12345678901234567890123' in sent
+    assert b'"x":1e30' in sent

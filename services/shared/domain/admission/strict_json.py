@@ -139,7 +139,7 @@ def _settle(document: JsonObject) -> int:
                 if kind is dict or kind is list:
                     nodes.append(value)
                 elif kind is float:
-                    node[key] = _settled(value)
+                    node[key] = settled(value)
         else:
             _settle_items(node, nodes)
     return keys
@@ -150,10 +150,11 @@ def _settle_items(items: list[Any], nodes: list[JsonObject | list[Any]]) -> None
     if dict in kinds or list in kinds:
         nodes.extend(item for item in items if type(item) is dict or type(item) is list)
     if float in kinds:
-        items[:] = [_settled(item) if type(item) is float else item for item in items]
+        items[:] = [settled(item) if type(item) is float else item for item in items]
 
 
-def _settled(value: float) -> int | float:
+def settled(value: float) -> int | float:
+    """A whole number as ``int``, if it fits into 64 bits; any other as it is."""
     return int(value) if value.is_integer() and -_INT64_END <= value < _INT64_END else value
 
 
