@@ -80,16 +80,17 @@ def _requests(file: str, path: Path) -> Iterator[tuple[str, bytes]]:
     """
     import msgspec  # noqa: PLC0415
 
-    unreadable = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+    from services.shared.domain.no_json import NO_JSON  # noqa: PLC0415
+
     text = sys.stdin.buffer.read() if file == "-" else _read(path)
     try:
         document = msgspec.json.decode(text)
-    except unreadable:
+    except NO_JSON:
         lines = [(i, line) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
         for number, line in lines:
             try:
                 yield _request(msgspec.json.decode(line), f"line {number}")
-            except unreadable as error:
+            except NO_JSON as error:
                 raise CommandError(
                     f"line {number} is not JSON: {error}. Nothing was published."
                 ) from error

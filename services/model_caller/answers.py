@@ -13,12 +13,11 @@ from services.model_caller.usage import usage_document, usage_of
 from services.shared.domain.events import InferenceRequested, Operation
 from services.shared.domain.ids import object_id
 from services.shared.domain.money import Usage
+from services.shared.domain.no_json import NO_JSON
 from services.shared.domain.terminal import Answer
 
 _PREFIXES = {Operation.CHAT: "chatcmpl", Operation.TEXT_COMPLETION: "cmpl"}
 _WHOLE_OBJECTS = {Operation.CHAT: "chat.completion", Operation.TEXT_COMPLETION: "text_completion"}
-NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What decoding raises on bytes that are no JSON, or JSON that is nested too deeply."""
 _MAX_CHOICES = 4096
 _MAX_STREAM_BYTES = 64 * 1024 * 1024
 MAX_ANSWER_BYTES = 5 * 1024 * 1024

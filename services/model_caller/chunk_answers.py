@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import msgspec
 
-from services.model_caller.answers import NO_JSON, Malformed, StreamedAnswer, whole_answer
+from services.model_caller.answers import Malformed, StreamedAnswer, whole_answer
 from services.model_caller.usage import reported_usage
 from services.shared.domain.events import InferenceRequested, Operation, ResultChunk
 from services.shared.domain.money import Usage
+from services.shared.domain.no_json import NO_JSON
 from services.shared.domain.terminal import Answer
 
 

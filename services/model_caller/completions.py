@@ -13,7 +13,6 @@ import msgspec
 
 from services.model_caller.answers import (
     MAX_ANSWER_BYTES,
-    NO_JSON,
     Malformed,
     ProviderError,
 )
@@ -23,6 +22,7 @@ from services.model_caller.usage import BYTES_A_TOKEN, reported_usage, usage_doc
 from services.shared.domain.events import InferenceRequested
 from services.shared.domain.ids import object_id
 from services.shared.domain.money import Usage
+from services.shared.domain.no_json import NO_JSON
 from services.shared.domain.terminal import Answer
 
 _AS_THEY_ARE = dict[str, msgspec.Raw]

@@ -13,7 +13,6 @@ import msgspec
 
 from services.model_caller.answers import (
     MAX_ANSWER_BYTES,
-    NO_JSON,
     Malformed,
     ProviderError,
 )
@@ -21,6 +20,7 @@ from services.model_caller.usage import reported_usage
 from services.model_caller.vectors import Vector, json_of_vector
 from services.shared.domain.events import InferenceRequested
 from services.shared.domain.money import Usage
+from services.shared.domain.no_json import NO_JSON
 from services.shared.domain.terminal import Answer
 
 _VECTORS = (b"[", b'"')

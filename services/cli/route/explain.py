@@ -98,6 +98,8 @@ def body_of(text: str, what: str, model: str, *, folder: Invocation) -> dict[str
     """
     import msgspec  # noqa: PLC0415
 
+    from services.shared.domain.no_json import NO_JSON  # noqa: PLC0415
+
     if text:
         if not model:
             raise CommandError("--text needs --model.")
@@ -107,7 +109,7 @@ def body_of(text: str, what: str, model: str, *, folder: Invocation) -> dict[str
         body = msgspec.json.decode(content, type=dict[str, Any])
     except OSError as error:
         raise CommandError(f"{what}: {error.strerror}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except NO_JSON as error:
         raise CommandError(f"{what} is no JSON object: {error}") from error
     return {**body, "model": model} if model else body
 

@@ -6,11 +6,11 @@ from typing import Any
 import msgspec
 
 from services.shared.domain.cascade.asked import Asked
+from services.shared.domain.no_json import NO_JSON
 
 MAX_CHECKED_CHARS = 1_000_000
 """A longer answer is not looked at; it passes for what it should be."""
 
-_NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _FENCED = re.compile(r"```[a-zA-Z]{0,20}[ \t]?\n(.*?)```", re.DOTALL)
 _CONTENT_FREE = frozenset({"content_filter"})
 
@@ -21,7 +21,7 @@ def fault_of_content(content: str, asked: Asked) -> str | None:
         return None
     try:
         value = msgspec.json.decode(content)
-    except _NO_JSON:
+    except NO_JSON:
         return "it is not JSON"
     if asked.schema is not None:
         # Only here is jsonschema needed: 0.1 s at the start of a caller that others wait for.

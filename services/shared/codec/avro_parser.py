@@ -29,6 +29,7 @@ from services.shared.codec.avro_schema import (
 )
 from services.shared.codec.avro_values import is_json_of
 from services.shared.codec.errors import InvalidSchema
+from services.shared.domain.no_json import NO_JSON
 
 MAX_DEPTH: Final = 32
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -44,7 +45,7 @@ def schema_from_text(text: str | bytes) -> Schema:
     """
     try:
         return schema_from_json(msgspec.json.decode(text))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except NO_JSON as error:
         raise InvalidSchema(f"the schema is not JSON: {error}") from error
 
 
