@@ -11,6 +11,7 @@ from services.shared.domain.cascade.languages import is_in_foreign_language
 from services.shared.domain.cascade.phrases import misses_format
 from services.shared.domain.cascade.scripts import is_in_foreign_script
 from services.shared.domain.cascade.signals import Given
+from services.shared.domain.no_json import NO_JSON
 
 _TAIL_CHARS = 4_000
 _MIN_LOOP_CHARS = 800
@@ -45,7 +46,7 @@ def fault_of_text(asked: Asked, text: str) -> str | None:
     if is_foreign:
         return "script"
     is_foreign = not asked.shows and is_in_foreign_language(
-        text, prompt=asked.prompt, others=(asked.guidance, *asked.turns)
+        text, prompt=asked.prompt, others=asked.others
     )
     return "language" if is_foreign else None
 
@@ -68,7 +69,7 @@ def _fault_of_calls(asked: Asked, calls: Sequence[tuple[str, str]]) -> str | Non
             return "tool_unknown"
         try:
             value = msgspec.json.decode(arguments or "{}")
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except NO_JSON:
             return "tool_arguments"
         if why_not(asked.tools[name], value) is not None:
             return "tool_arguments"

@@ -37,6 +37,11 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     scripts: frozenset[str] = frozenset()
     tools: dict[str, dict[str, Any]] = {}
 
+    @property
+    def others(self) -> tuple[str, ...]:
+        """All that was said beside the prompt."""
+        return (self.guidance, *self.turns)
+
 
 def asked_of(request: InferenceRequested) -> Asked:
     """Read an admitted request of chat or text completion."""

@@ -120,8 +120,7 @@ def signals_of(asked: Asked, given: Given, *, is_whole: bool = True) -> dict[str
     """
     text = given.text[:MAX_READ_CHARS]
     right, wrong, results = check_equations(text)
-    others = (asked.guidance, *asked.turns)
-    is_foreign = differs_in_language(text, prompt=asked.prompt, others=others)
+    is_foreign = differs_in_language(text, prompt=asked.prompt, others=asked.others)
     found = {
         "wrong_equations": float(min(wrong, 3)),
         "right_equations": math.log1p(right),
