@@ -32,11 +32,11 @@ import numpy as np
 from scripts.made_up_answers import Row, made_up
 from services.cli.route.recalibrate import calibration_error
 from services.model_caller.cascade.faults import fault_of_text, hard_fault
+from services.shared.adapters.cascade_calibration import SHIPPED, read_calibration
 from services.shared.domain.cascade.asked import Asked
-from services.shared.domain.cascade.calibration import Fit, calibration_file
+from services.shared.domain.cascade.calibration import ANY, Fit, calibration_file
 from services.shared.domain.cascade.signals import KNOWN, Given, signals_of, task_of
 
-TARGET = Path("services/shared/adapters/cascade_calibration.json")
 ROWS = 16_000
 PREFIX_CHARS = 48 * 4
 _RIDGE = 1.0
@@ -209,24 +209,19 @@ def shipped_fits(recorded: Path | None) -> list[Fit]:
     middle = len(rows) * 3 // 4
     general = with_errors(general_fits(rows[:middle], is_recorded=False), rows[middle:])
     if recorded is None:
-        return general + [it for it in _fits_in(TARGET) if it.task != "*"]
-    return general + _with_folded_errors(rows_of(recorded), of_any_model=True)
+        return general + [it for it in read_calibration(SHIPPED).fits if it.task != ANY]
+    return general + _with_folded_errors(rows_of(recorded))
 
 
-def _fits_in(path: Path) -> list[Fit]:
-    return msgspec.convert(msgspec.json.decode(path.read_bytes())["fits"], list[Fit])
-
-
-def _with_folded_errors(rows: Sequence[Row], *, of_any_model: bool) -> list[Fit]:
+def _with_folded_errors(rows: Sequence[Row]) -> list[Fit]:
     """Fits of tasks to all rows, each with its error by fits to four fifths of them."""
     found = []
-    for one in task_fits(rows, of_any_model=of_any_model):
+    for one in task_fits(rows, of_any_model=True):
         own = [row for row in rows if task_of(row.prompt) == one.task]
         confidence = folded(
             own,
             lambda part: [
-                msgspec.structs.replace(it, task="*")
-                for it in task_fits(part, of_any_model=of_any_model)
+                msgspec.structs.replace(it, task=ANY) for it in task_fits(part, of_any_model=True)
             ],
             part=one.part,
         )
@@ -251,7 +246,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--recorded", type=Path, help="answers that fits of tasks are made of")
     parser.add_argument("--answers", type=Path, help="recorded answers that all fits are made of")
-    parser.add_argument("--to", type=Path, default=TARGET, help="file to write")
+    parser.add_argument("--to", type=Path, default=SHIPPED, help="file to write")
     parser.add_argument("--check", action="store_true", help="write nothing")
     arguments = parser.parse_args()
     if arguments.answers is None:

@@ -27,16 +27,14 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
-
 from scripts.fit_cascade import confidences, fits_of, folded, general_fits, rows_of, task_fits
 from scripts.made_up_answers import Row, made_up
 from services.cli.route.recalibrate import calibration_error
-from services.shared.domain.cascade.calibration import Fit
+from services.shared.adapters.cascade_calibration import SHIPPED, read_calibration
+from services.shared.domain.cascade.calibration import ANY, Fit
 from services.shared.domain.cascade.signals import task_of
 
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
-_SHIPPED = Path("services/shared/adapters/cascade_calibration.json")
 
 
 def recovered(rows: Sequence[Row], confidence: Sequence[float], threshold: float) -> list[float]:
@@ -168,10 +166,10 @@ def main() -> None:
         return
     if arguments.answers is None and not arguments.made_up:
         parser.error("name a file of answers, or say --made-up or --bounds")
-    fits = msgspec.convert(msgspec.json.decode(_SHIPPED.read_bytes())["fits"], list[Fit])
+    fits = read_calibration(SHIPPED).fits
     if arguments.answers is None:
         rows = made_up(6_000, seed=7)
-        general = [fit for fit in fits if fit.task == "*"]
+        general = [fit for fit in fits if fit.task == ANY]
         report("shipped general fit", confidences(general, rows), rows)
         report_unseen_kinds(rows)
         return
