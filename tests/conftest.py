@@ -1,6 +1,5 @@
 """What holds for every test: options, time limits, and no real provider by accident."""
 
-import gc
 import os
 from collections.abc import Generator
 from pathlib import Path
@@ -72,12 +71,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         starts_processes |= "encoder_files" in getattr(item, "fixturenames", ())  # it runs pip
         if starts_processes and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(_PROCESS_TIMEOUT_S))
-
-
-def pytest_collection_finish() -> None:
-    """Tests and what they import stay: the collector need not walk through them again and again."""
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
