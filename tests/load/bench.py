@@ -198,7 +198,8 @@ class Bench:
         salt = plan.salt if plan.distinct else secrets.token_hex(4)
         plan = msgspec.structs.replace(plan, url=target.url, salt=salt)
         generator = Generator(msgspec.structs.replace(plan, key=target.key))
-        meter = CpuMeter(self.stack.data) if self.stack.data else None
+        data = self.stack.data
+        meter = CpuMeter(data, upstream=self.stack.upstream) if data else None
         outcome = generator.run()
         settled_s = self.stack.wait_until_quiet()
         cpu_s = meter.used_s() if meter else {}

@@ -11,7 +11,7 @@ from tests.load.answers import Answer, Fault, StreamedAnswer, WholeAnswer
 from tests.load.connection import Exchange
 from tests.load.plan import ClosedLoop, OpenLoop, Plan
 from tests.load.pool import Pool
-from tests.load.requests import Requests
+from tests.load.requests import supply_of
 from tests.load.tally import Tally
 
 _MS_PER_S = 1000.0
@@ -31,7 +31,7 @@ class Load:
         """Prepare everything that is slow."""
         place = urlsplit(plan.url)
         self._plan = plan
-        self._requests = Requests(plan)
+        self._requests = supply_of(plan)
         self._loop = asyncio.get_running_loop()
         self._pool = Pool(
             host=place.hostname or "",

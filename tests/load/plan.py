@@ -49,7 +49,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         duration_s: How long new ones start; those under way are awaited.
         most_requests: No more than these; 0 = no limit.
         distinct: Number of different requests, asked in turn; 0 = no two are alike.
-        salt: Eight hexadecimal digits; no request is like one of a run with another salt.
+        questions: Whether each request is a short question of its own, which a cache may compare by
+            meaning, instead of what applications send; then ``distinct`` has no say.
+        cache_control: Header of that name; empty = none.
+        salt: Eight hexadecimal digits; no request is like one of a run with another salt (of
+            questions one in some hundreds may be).
         seed: Of the prompts, and of the arrivals.
         timeout_s: A request that has not ended so long after it was sent has failed.
     """
@@ -63,6 +67,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     duration_s: float
     most_requests: int = 0
     distinct: int = 0
+    questions: bool = False
+    cache_control: str = ""
     salt: str = "00000000"
     seed: int = 1
     timeout_s: float = 60.0

@@ -39,10 +39,16 @@ def process_ids(data: Path) -> dict[str, int]:
 class CpuMeter:
     """CPU that a stack uses from here on."""
 
-    def __init__(self, data: Path) -> None:
-        """Begin."""
+    def __init__(self, data: Path, *, upstream: int | None = None) -> None:
+        """Begin.
+
+        Args:
+            data: The stack's data directory.
+            upstream: Process id of the simulator that is called, where it is not the stack's own.
+        """
         self._data = data
-        self._ids = process_ids(data)
+        self._upstream = upstream
+        self._ids = self._process_ids()
         self._before_s = _cpu_s(self._ids)
         self._busy_before_s = _busy_s()
         self._began_s = time.monotonic()
@@ -54,7 +60,7 @@ class CpuMeter:
 
     def used_s(self) -> dict[str, float]:
         """CPU seconds since the begin by process; one that was restarted counts from its start."""
-        ids = process_ids(self._data)
+        ids = self._process_ids()
         now_s = _cpu_s(ids)
         same = {name for name, pid in ids.items() if pid == self._ids.get(name)}
         return {
@@ -72,8 +78,12 @@ class CpuMeter:
 
     def restarted(self) -> list[str]:
         """Processes that are not those of the begin: no figure of this run means anything."""
-        ids = process_ids(self._data)
+        ids = self._process_ids()
         return sorted(name for name, pid in self._ids.items() if ids.get(name) != pid)
+
+    def _process_ids(self) -> dict[str, int]:
+        ids = process_ids(self._data)
+        return ids if self._upstream is None else {**ids, SIMULATOR: self._upstream}
 
 
 def of_the_stack(by_process: Mapping[str, float]) -> float:

@@ -104,6 +104,12 @@ def prompts(
     return bodies
 
 
+def question(text: str, model: str) -> dict[str, object]:
+    """The request body of a short question; all but its text is the same for all of a model."""
+    messages = [{"role": "system", "content": _SYSTEM[0]}, {"role": "user", "content": text}]
+    return {"messages": messages, "model": model, "temperature": 0}
+
+
 def _chat(dice: random.Random, model: str) -> dict[str, object]:
     messages = list(_conversation(dice, left=_length_bytes(dice, Operation.CHAT)))
     body: dict[str, object] = {"messages": messages, "model": model}

@@ -13,6 +13,7 @@ from tests.load.bench import Bench, Generator, Run
 from tests.load.figures import Limit, at_least, at_most
 from tests.load.plan import ClosedLoop, OpenLoop, Operation, Plan
 from tests.load.processes import CpuMeter, memory, of_the_stack
+from tests.load.semantic import semantic
 from tests.load.stack import StackFailed, describe, start, stop
 from tests.load.upstream import embeddings_calls
 
@@ -293,5 +294,6 @@ SCENARIOS = (
     Scenario(name="embeddings", measure=_embeddings),
     Scenario(name="embeddings-in-flight", measure=_embeddings_in_flight),
     Scenario(name="memory-after", measure=_memory_after, needs=Needs.PROCESSES),
+    Scenario(name="semantic", measure=semantic, needs=Needs.OWNERSHIP),
     Scenario(name="second-start", measure=_second_start, needs=Needs.OWNERSHIP),
 )

@@ -53,6 +53,7 @@ class StackUnderTest(msgspec.Struct, frozen=True, kw_only=True):
         data: Its data directory; null = only an address is known, and no process can be looked at.
         bootstrap: Its Kafka; empty = not known.
         is_own: Whether it was started here, and so may be restarted here.
+        upstream: Process id of the simulator that it calls, where that is not its own.
     """
 
     millrace: Target
@@ -60,6 +61,7 @@ class StackUnderTest(msgspec.Struct, frozen=True, kw_only=True):
     data: Path | None = None
     bootstrap: str = ""
     is_own: bool = False
+    upstream: int | None = None
 
     def wait_until_quiet(self) -> float:
         """Wait until no record is under way in any service.
@@ -105,17 +107,19 @@ def remote_stack(url: str, key: str) -> StackUnderTest:
     return StackUnderTest(millrace=Target(name="millrace", url=url.rstrip("/"), key=key))
 
 
-def start(data: Path, *, port: int) -> None:
+def start(data: Path, *, port: int, config: Path | None = None) -> None:
     """Start a stack; returns when it answers requests.
 
     Args:
         data: The data directory.
         port: Port of its gateway; the others are free ones.
+        config: Its configuration; None = everything on its own simulator.
 
     Raises:
         StackFailed: It does not start.
     """
-    done = _millrace("up", "--data", str(data), "--port", str(port), "--detach")
+    configured = () if config is None else ("--config", str(config))
+    done = _millrace("up", "--data", str(data), "--port", str(port), "--detach", *configured)
     if done.returncode != 0:
         raise StackFailed(done.stdout + done.stderr)
 
