@@ -1,7 +1,7 @@
 """Takes requests to the semantic tier beside the polls, so that exact hits never wait for it.
 
 Requests gather while others are compared, so a busy look-up compares many at once. Who has waited
-for as long as the tier may take is a miss.
+for as long as the tier may take is a miss, and so is, at once, who would.
 """
 
 import asyncio
@@ -15,14 +15,12 @@ from services.cache_lookup.decide import MISS, Hit, NoHit
 from services.cache_lookup.emits import Hops
 from services.cache_lookup.joining import Requested
 from services.cache_lookup.similar.tier import SemanticTier
+from services.cache_lookup.similar.turns import USUAL_PACE_S, Waiting, paced, turn
 from services.shared.domain.events import InferenceRequested
 
 _LOG = logging.getLogger(__name__)
 WITHIN_S = 0.05
 """Longest time between the exact tier's miss and the semantic tier's answer."""
-
-_TOGETHER = 16
-"""Requests that are compared at once; some 20 ms of encoding."""
 
 
 class Sought(msgspec.Struct, frozen=True, eq=False):
@@ -49,7 +47,8 @@ class Seeking:
     def __init__(self, tier: SemanticTier) -> None:
         """Start without any; ``run`` has to run beside."""
         self._tier = tier
-        self._waiting: list[tuple[float, Sought]] = []  # with when each has waited for too long
+        self._waiting: list[Waiting[Sought]] = []
+        self._pace_s = USUAL_PACE_S
         self._held: set[int] = set()  # ids of records in here
         self._has_come = asyncio.Event()
 
@@ -66,7 +65,7 @@ class Seeking:
         due_s = asyncio.get_running_loop().time() + WITHIN_S
         for it in sought:
             self._held.add(id(it.record))
-            self._waiting.append((due_s, it))
+            self._waiting.append(Waiting(due_s, it.request.priority, it))
         self._has_come.set()
 
     async def run(self, conclude: Conclude) -> None:
@@ -74,25 +73,27 @@ class Seeking:
         while True:
             await self._has_come.wait()
             now_s = asyncio.get_running_loop().time()
-            late = [it for due_s, it in self._waiting if due_s <= now_s]
-            in_time = [(due_s, it) for due_s, it in self._waiting if due_s > now_s]
-            in_time.sort(key=lambda waiting: waiting[1].request.priority)
-            batch, self._waiting = in_time[:_TOGETHER], in_time[_TOGETHER:]
+            chosen = turn(self._waiting, now_s=now_s, pace_s=self._pace_s)
+            self._waiting = chosen.later
             if not self._waiting:
                 self._has_come.clear()
-            for it in late:
-                await self._end(it, self._tier.missed_late(), conclude)
-            if batch:
-                within_s = min(due_s for due_s, _ in batch) - now_s
-                await self._compare([it for _, it in batch], within_s, conclude)
+            for it in chosen.late:
+                await self._end(it.work, self._tier.missed_late(), conclude)
+            if chosen.now:
+                until_s = min(it.due_s for it in (*chosen.now, *chosen.later))
+                await self._compare([it.work for it in chosen.now], until_s, conclude)
 
-    async def _compare(self, batch: list[Sought], within_s: float, conclude: Conclude) -> None:
+    async def _compare(self, batch: list[Sought], until_s: float, conclude: Conclude) -> None:
         verdicts: list[Hit | NoHit]
+        clock = asyncio.get_running_loop()
+        began_s = clock.time()
         try:
-            verdicts = await self._tier.look_up([it.request for it in batch], within_s=within_s)
+            requests = [it.request for it in batch]
+            verdicts = await self._tier.look_up(requests, within_s=until_s - began_s)
         except Exception as error:  # noqa: BLE001  # a cache that is broken is a miss, no error
             _LOG.error("a semantic look-up failed", extra={"error": type(error).__name__})
             verdicts = [MISS] * len(batch)
+        self._pace_s = paced(self._pace_s, count=len(batch), took_s=clock.time() - began_s)
         for it, verdict in zip(batch, verdicts, strict=True):
             await self._end(it, verdict, conclude)
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.load.bench import Generator
 from tests.load.plan import ClosedLoop, OpenLoop, Operation, Outcome, Plan
-from tests.load.requests import Requests
+from tests.load.requests import supply_of
 from tests.support.simulator import SimulatorProcess, simulator
 
 pytestmark = pytest.mark.e2e
@@ -140,9 +140,29 @@ def test_prompts_are_as_long_and_as_different_as_those_of_applications() -> None
     assert 100 <= sum(len(p["messages"]) > 3 for p in prompts) <= 400
 
 
+def test_questions_are_all_different_and_differ_in_their_text_alone() -> None:
+    """So that a cache may compare each with all the others."""
+    plan = Plan(
+        model="sim-fast",
+        arrivals=ClosedLoop(1),
+        duration_s=1,
+        questions=True,
+        cache_control="no-semantic",
+    )
+    bodies = _bodies(plan, 1000)
+    assert len(set(bodies)) == 1000
+    assert _bodies(plan, 1000) == bodies
+    decoded = [msgspec.json.decode(body) for body in bodies]
+    texts = {body["messages"].pop()["content"] for body in decoded}
+    assert len(texts) == 1000
+    assert all(body == decoded[0] for body in decoded)
+    head, _, _ = supply_of(plan).next().partition(b"\r\n\r\n")
+    assert b"\r\nCache-Control: no-semantic\r\n" in head
+
+
 def _bodies(plan: Plan, count: int) -> list[bytes]:
     """The bodies of the first requests, as long as their heads say."""
-    requests = Requests(plan)
+    requests = supply_of(plan)
     bodies = []
     for _ in range(count):
         head, _, body = requests.next().partition(b"\r\n\r\n")

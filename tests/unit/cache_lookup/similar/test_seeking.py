@@ -215,7 +215,10 @@ async def test_what_is_away_is_a_miss_at_once() -> None:
 
 
 async def test_what_waited_too_long_is_a_miss_without_more_work() -> None:
-    """Sixteen are compared at once, the urgent first; nobody waits for longer than the bound."""
+    """Sixteen are compared at once, the urgent first; nobody waits for longer than the bound.
+
+    After them it is known that no more than a few can be compared in time, so the others go on.
+    """
     tier = Tier()
     tier.encoder.takes_s = 0.04
     background = [asking(number, priority=2) for number in range(1, 41)]
@@ -224,7 +227,7 @@ async def test_what_waited_too_long_is_a_miss_without_more_work() -> None:
     assert len(tier.concluded) == 44
     assert [it[0] for it in tier.concluded[:4]] == [it.request_id for it in urgent]
     assert max(took_s for _, _, took_s in tier.concluded) == pytest.approx(WITHIN_S, abs=0.001)
-    assert tier.count("late") == 12
+    assert (tier.count("late"), tier.count("unavailable")) == (25, 3)
     assert len(tier.encoder.calls) == 1  # the second call was given up
 
 
