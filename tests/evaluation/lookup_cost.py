@@ -176,7 +176,8 @@ def main() -> None:
     chosen = parser.parse_args()
     environ = {**os.environ, **python_environment(os.environ)}
     if environ != dict(os.environ):  # numpy and the allocator read it as they start
-        os.execve(sys.executable, [sys.executable, "-m", _MODULE, *sys.argv[1:]], environ)
+        arguments = [sys.executable, "-m", _MODULE, *sys.argv[1:]]
+        os.execve(sys.executable, arguments, environ)  # noqa: S606  # no shell is wanted
     with redis_server() as server:
         uvloop.run(
             measure(
