@@ -5,7 +5,7 @@ import msgspec
 from services.cache_lookup.joining import Requested
 from services.cache_lookup.processor import NotAdmitted, Readmit
 from services.cache_lookup.producer_ids import ProducerIds
-from services.shared.codec.headers import TRACEPARENT, TRACESTATE
+from services.shared.codec.headers import DEADLINE, TRACEPARENT, TRACESTATE, deadline_from
 from services.shared.domain.admission.accept import Caller
 from services.shared.domain.admission.limits import limits_from_configuration
 from services.shared.domain.admission.readmit import Arrival, readmit
@@ -47,6 +47,7 @@ def readmission(configuration: Configuration) -> Readmit:
             now_ms=int(now_ms),
             record_timestamp_ms=work.timestamp_ms,
             priority=REQUEST_TOPICS.index(Topic(work.topic)),
+            header_deadline_at=deadline_from(work.headers.get(DEADLINE)),
         )
         admitted = readmit(_traced(work), caller=caller, arrival=arrival, limits=limits)
         if isinstance(admitted, PublicError):

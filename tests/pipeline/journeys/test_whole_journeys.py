@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from services.shared.codec.headers import TRACEPARENT, TRACESTATE
+from services.shared.codec.headers import DEADLINE, TRACEPARENT, TRACESTATE
 from services.shared.codec.records import encode_record
 from services.shared.domain.configuration import KafkaProducers
 from services.shared.domain.dead_letters import EXCEPTION
@@ -22,6 +22,7 @@ from tests.pipeline.journeys.travel import (
 )
 from tests.support.example_events import BODY, request_id
 from tests.support.example_events import TRACEPARENT as TRACE
+from tests.support.fake_clock import START_MS
 from tests.support.pipeline import Pipeline, running_pipeline
 from tests.support.scripted_provider import (
     ENDING,
@@ -353,6 +354,27 @@ async def test_a_producer_s_bad_request_is_refused(
     good = await travel.produce(record(request_id="my-request-2"))
     assert good.outcome == "completed"
     assert pipeline.cluster.records("inference-requests-p2-dlq") == []
+
+
+@pytest.mark.parametrize(
+    ("header", "outcome", "paid"),
+    [
+        pytest.param("1", "expired", 0, id="expired"),
+        pytest.param(str(int(START_MS) + 500), "expired", 1, id="soon"),
+        pytest.param("999999999999999", "completed", 1, id="in_31_centuries"),
+        pytest.param("0", "completed", 1, id="none"),
+        pytest.param("-5", "completed", 1, id="no_time"),
+        pytest.param("tomorrow", "completed", 1, id="no_number"),
+    ],
+)
+async def test_a_header_may_only_shorten_a_deadline(
+    pipeline: Pipeline, header: str, outcome: str, paid: int
+) -> None:
+    """A record that has none itself has the default one, or an earlier one by its header."""
+    travel = Travel(pipeline, first=ScriptedProvider([whole(frames=[2.0])]))
+    await travel.start()
+    finished = await travel.produce(record(), **{DEADLINE: header})
+    assert (finished.outcome, len(travel.first.asked)) == (outcome, paid)
 
 
 OTHER_BODY = BODY.replace(b"sea", b"lake")
