@@ -6,12 +6,13 @@ from typing import TypeVar
 from services.cache_lookup.flights import Flight, Joiner
 from services.shared.domain.errors import ERRORS, FaultDomain, PublicError
 from services.shared.domain.events import InferenceFinished, Outcome
+from services.shared.domain.fingerprint import sent_unhashed
 from services.shared.domain.terminal import has_answer
 
 W = TypeVar("W")
 
 MAX_RERUNS = 2
-"""How often joiners are run again after a fault of ours; a request may itself be what breaks us."""
+"""How often joiners are run again after a failure; a request may itself be what breaks us."""
 
 _OF_THE_KEY = frozenset({"invalid_api_key", "model_not_found", "rate_limit_exceeded"})
 """Errors that another key of the tenant need not meet."""
@@ -51,12 +52,22 @@ def consequence(
         return _INTERRUPTED if error is None else error
     if error is None or is_late:
         return Share.RUN_AGAIN
-    is_ours = error.meaning.fault is FaultDomain.GATEWAY
-    if is_ours and flight.reruns < MAX_RERUNS:
+    if flight.reruns < MAX_RERUNS and _need_not_come_again(joiner, flight, error):
         return Share.RUN_AGAIN
     if error.code in _OF_THE_KEY and joiner.request.key_id != flight.key_id:
         return Share.RUN_AGAIN
     return error
+
+
+def _need_not_come_again(joiner: Joiner[W], flight: Flight[W], error: PublicError) -> bool:
+    """Whether an error is ours, or may be about what the leader alone asked its provider for.
+
+    Providers do not always name the field that they refuse, so any difference counts. A refused
+    call costs nothing.
+    """
+    if error.code == "provider_rejected":
+        return sent_unhashed(joiner.request.body) != flight.sent_unhashed
+    return error.meaning.fault is FaultDomain.GATEWAY
 
 
 def _had_output(finished: InferenceFinished) -> bool:

@@ -6,11 +6,12 @@ says what follows from a leader's end, ``joining.py`` does it.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from services.shared.domain.events import Hop, InferenceRequested, Operation
+from services.shared.domain.fingerprint import sent_unhashed
 from services.shared.domain.ids import NO_REPLY
 
 W = TypeVar("W")
@@ -62,10 +63,11 @@ class Flight(msgspec.Struct, Generic[W], eq=False):
         priority: Its priority.
         is_streamed: Its tokens can be followed by others.
         include_usage: Its stream ends with a usage chunk.
+        sent_unhashed: What its provider gets that those who wait may have said otherwise.
         is_kept: Its answer may be shown to who comes a moment too late.
         deadline_ms: When it is given up, unix ms.
         forget_ms: When nothing more is expected of it, unix ms.
-        reruns: How often its joiners were run again after a fault of ours.
+        reruns: How often its joiners were run again after a failure.
         joiners: Who waits, by request id, in the order in which they came.
         landed: Its terminal record, encoded; empty while it is on its way.
         is_held: Whoever serves the leader was told that its call is needed here.
@@ -77,6 +79,7 @@ class Flight(msgspec.Struct, Generic[W], eq=False):
     priority: int
     is_streamed: bool
     include_usage: bool
+    sent_unhashed: tuple[Any, ...]
     is_kept: bool
     deadline_ms: int
     forget_ms: float
@@ -157,7 +160,7 @@ class Flights(Generic[W]):
             request: The request.
             bypasses: The cache was not asked.
             now_ms: Unix ms.
-            reruns: How often those that wait were run again after a fault of ours.
+            reruns: How often those that wait were run again after a failure.
         """
         leader = request.request_id.encode()
         if not request.fingerprint or leader in self.leaders:
@@ -170,6 +173,7 @@ class Flights(Generic[W]):
             priority=request.priority,
             is_streamed=_is_streamed(request),
             include_usage=request.include_usage,
+            sent_unhashed=sent_unhashed(request.body),
             is_kept=not request.cache_policy.no_store,
             deadline_ms=deadline_ms,
             forget_ms=deadline_ms + MARGIN_MS,

@@ -64,8 +64,8 @@ class NotAdmitted(msgspec.Struct, frozen=True):
     error: PublicError
 
 
-Admitted = InferenceRequested | NotAdmitted
-Readmit = Callable[[Requested, float], InferenceRequested | NotAdmitted]
+Admitted = InferenceRequested | NotAdmitted | PoisonRecord
+Readmit = Callable[[Requested, float], Admitted]
 """Parses and extracts anew a record that no gateway of ours signed; the second is unix ms."""
 
 
@@ -148,6 +148,8 @@ class CacheLookupProcessor:
         for work, answer in zip(works, answers, strict=True):
             if isinstance(answer, Sought):
                 sought.append(answer)
+            elif isinstance(answer, PoisonRecord):
+                work.bury(answer)
             else:
                 await self._deliver(work, answer)
         if self._seeking is not None and sought:
@@ -174,7 +176,7 @@ class CacheLookupProcessor:
 
     async def _answers(
         self, works: Sequence[Requested], now_ms: float
-    ) -> list[Iterable[Emit] | Waiting | Sought]:
+    ) -> list[Iterable[Emit] | Waiting | Sought | PoisonRecord]:
         admitted = [self._admit(work, now_ms) for work in works]
         asked = {
             request.fingerprint
@@ -185,7 +187,9 @@ class CacheLookupProcessor:
         }
         entries = await self._read(sorted(asked))
         return [
-            self._answer(work, request, entries, now_ms)
+            request
+            if isinstance(request, PoisonRecord)
+            else self._answer(work, request, entries, now_ms)
             for work, request in zip(works, admitted, strict=True)
         ]
 
@@ -229,7 +233,11 @@ class CacheLookupProcessor:
             _LOG.warning("a spoilt cache entry could not be deleted; it expires by itself")
 
     def _answer(
-        self, work: Requested, request: Admitted, entries: dict[str, CacheEntry], now_ms: float
+        self,
+        work: Requested,
+        request: InferenceRequested | NotAdmitted,
+        entries: dict[str, CacheEntry],
+        now_ms: float,
     ) -> Iterable[Emit] | Waiting | Sought:
         if isinstance(request, NotAdmitted):
             hops = (_front_door_hop(work, request.request),)

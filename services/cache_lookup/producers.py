@@ -4,13 +4,15 @@ import msgspec
 
 from services.cache_lookup.joining import Requested
 from services.cache_lookup.processor import NotAdmitted, Readmit
-from services.shared.codec.headers import TRACEPARENT, TRACESTATE
+from services.cache_lookup.producer_ids import ProducerIds
+from services.shared.codec.headers import DEADLINE, TRACEPARENT, TRACESTATE, deadline_from
 from services.shared.domain.admission.accept import Caller
 from services.shared.domain.admission.limits import limits_from_configuration
 from services.shared.domain.admission.readmit import Arrival, readmit
 from services.shared.domain.configuration import Configuration
-from services.shared.domain.errors import PublicError
+from services.shared.domain.errors import PoisonRecord, PublicError
 from services.shared.domain.events import InferenceRequested, Operation
+from services.shared.domain.ids import is_producer_request_id
 from services.shared.domain.topics import REQUEST_TOPICS, Topic
 from services.shared.domain.tracing import read_traceparent, traceparent
 
@@ -24,20 +26,28 @@ _CLOSED = PublicError(
     ),
 )
 
+_CONFLICT = "another request has this request_id; each needs one of its own"
+
 
 def readmission(configuration: Configuration) -> Readmit:
     """Make the admission of unsigned records of one configuration."""
     producers = configuration.kafka_producers
     caller = Caller(tenant=producers.tenant, tier=producers.tier)
     limits = limits_from_configuration(configuration.limits)
+    ids = ProducerIds()
 
-    def admit_again(work: Requested, now_ms: float) -> InferenceRequested | NotAdmitted:
+    def admit_again(
+        work: Requested, now_ms: float
+    ) -> InferenceRequested | NotAdmitted | PoisonRecord:
         if not producers.enabled:
             return NotAdmitted(_believed(work, producers.tenant, now_ms), _CLOSED)
+        if is_producer_request_id(work.event.request_id) and ids.is_taken(work.event):
+            return PoisonRecord("id_conflict", _CONFLICT, ends_request=False)
         arrival = Arrival(
             now_ms=int(now_ms),
             record_timestamp_ms=work.timestamp_ms,
             priority=REQUEST_TOPICS.index(Topic(work.topic)),
+            header_deadline_at=deadline_from(work.headers.get(DEADLINE)),
         )
         admitted = readmit(_traced(work), caller=caller, arrival=arrival, limits=limits)
         if isinstance(admitted, PublicError):

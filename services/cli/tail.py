@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from services.cli.cluster import BootstrapOption, bootstrap_of
+from services.cli.conditions import condition
 from services.cli.errors import CommandError
 from services.cli.invocation import DEFAULT_DATA, DataOption, invocation_of
 from services.cli.times import time_ms
@@ -52,7 +53,7 @@ def tail(  # noqa: PLR0913  # the options of a command
         since_ms=time_ms("--since", since, now_ms=SystemClock().now_ms()),
         at_end=offset is None and not since and follow,
     )
-    conditions = [_condition(text) for text in where or []]
+    conditions = [condition(text, topic) for text in where or []]
     reader = BulkReader(
         bootstrap_of(invocation, bootstrap=bootstrap, data=data), topic, position=position
     )
@@ -64,7 +65,7 @@ def tail(  # noqa: PLR0913  # the options of a command
                 progress.advance(task, len(records))
                 for record in records:
                     document = described(record, whole=bodies)
-                    if all(_holds(document, path, text) for path, text in conditions):
+                    if all(it.holds(document) for it in conditions):
                         sys.stdout.write(_json(document))
                         shown += 1
                         if shown == limit:
@@ -131,20 +132,3 @@ def _json(document: dict[str, Any]) -> str:
     import msgspec  # noqa: PLC0415
 
     return msgspec.json.encode(document).decode() + "\n"
-
-
-def _condition(text: str) -> tuple[list[str], str]:
-    field, equals, wanted = text.partition("=")
-    if not equals:
-        raise CommandError(f"--where {text}: write FIELD=TEXT, e.g. outcome=failed.")
-    return field.split("."), wanted
-
-
-def _holds(document: dict[str, Any], path: list[str], wanted: str) -> bool:
-    for start in (document.get("value"), document):
-        found: Any = start
-        for name in path:
-            found = found.get(name) if isinstance(found, dict) else None
-        if found is not None:
-            return str(found).lower() == wanted.lower()
-    return False

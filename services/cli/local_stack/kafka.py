@@ -31,6 +31,10 @@ logger.controller.name=org.apache.kafka.controller.QuorumController
 logger.controller.level=ERROR
 logger.apis.name=kafka.server.ControllerApis
 logger.apis.level=FATAL
+# At the first start all groups ask at once for __consumer_offsets, and all but one hear that it
+# exists already. Where it cannot be made, consumers get COORDINATOR_NOT_AVAILABLE.
+logger.internal_topics.name=kafka.server.DefaultAutoTopicCreationManager
+logger.internal_topics.level=ERROR
 rootLogger.appenderRef.console.ref=CONSOLE
 appender.console.type=Console
 appender.console.name=CONSOLE

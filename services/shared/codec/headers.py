@@ -74,6 +74,11 @@ def due_from(value: bytes | None) -> int:
     return int(value) if value is not None and value.isdigit() and len(value) < 16 else 0
 
 
+def deadline_from(value: bytes | None) -> int:
+    """The deadline that a producer's header names, unix ms; 0 = none, also where it is no time."""
+    return due_from(value)
+
+
 def turns_from(value: bytes | None) -> int:
     """How often a record was put off; 0 where the header says nothing."""
     return int.from_bytes(value, "big") if value is not None and len(value) == 4 else 0

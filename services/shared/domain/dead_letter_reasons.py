@@ -28,6 +28,8 @@ REASONS = MappingProxyType(
         "header_mismatch": _NEVER,
         "tenant_mismatch": _NEVER,
         "reply_out_of_range": _NEVER,
+        # its id is that of another request
+        "id_conflict": _NEVER,
         # the reader was wrong, or too old: a newer release may take the record
         "schema_unknown": _ONCE_MENDED,
         "processor_error": _ONCE_MENDED,

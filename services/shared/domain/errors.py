@@ -32,12 +32,16 @@ class Unavailable(MillraceError):
 
 
 class PoisonRecord(MillraceError):
-    """A record that no retry can make processable. Not retriable; becomes one dead letter."""
+    """A record that no retry can make processable. Not retriable; becomes one dead letter.
 
-    def __init__(self, reason: str, detail: str) -> None:
+    Its request, where it is known, ends with it; not where its id is that of another request.
+    """
+
+    def __init__(self, reason: str, detail: str, *, ends_request: bool = True) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+        self.ends_request = ends_request
 
 
 class MustStop(MillraceError):

@@ -155,7 +155,8 @@ class Inbox(Generic[E]):
     async def _bury(
         self, raw: Raw, tracker: OffsetTracker, taken: Taken, poison: PoisonRecord
     ) -> None:
-        await self.dead_letters.bury(raw, poison, subjects_of_taken(taken, self._source))
+        subjects = subjects_of_taken(taken, self._source) if poison.ends_request else ()
+        await self.dead_letters.bury(raw, poison, subjects)
         self._close(raw, tracker)
 
     # -- offsets and slots -----------------------------------------------------------------------

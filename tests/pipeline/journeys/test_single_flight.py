@@ -17,7 +17,7 @@ from services.shared.domain.events import (
 )
 from services.shared.domain.topics import Topic
 from tests.pipeline.journeys.travel import Travel, cancel, check_hops, message_of, text_of
-from tests.support.example_events import finished, request_id
+from tests.support.example_events import BODY, finished, request_id
 from tests.support.pipeline import Pipeline, running_pipeline
 from tests.support.scripted_provider import (
     ENDING,
@@ -182,6 +182,56 @@ async def test_the_leader_s_refusal_is_everybody_s(pipeline: Pipeline) -> None:
         assert (chunk.kind, chunk.headers["x-cache"]) == ("error", "joined")
     rows = rows_of(pipeline)
     assert [(row.error_code, row.saved_nanousd) for row in rows] == [(codes.pop(), 0)] * 3
+
+
+@pytest.mark.parametrize("field", ["service_tier", "prompt_cache_retention"])
+async def test_a_refusal_of_what_the_leader_alone_asked_for_is_his(
+    pipeline: Pipeline, field: str
+) -> None:
+    """Those who asked for the same inherit it; the others share one call of their own."""
+
+    def picky(asked: Asked) -> Script:
+        return refused(400, message="Not here.") if field in asked.body else whole(frames=[2.0])
+
+    travel = Travel(pipeline, first=ScriptedProvider(picky))
+    await travel.start()
+    flex = msgspec.json.encode({**json.loads(BODY), field: "flex"})
+    await travel.ask(
+        travel.request(0, fingerprint=SAME, body=flex),
+        travel.request(1, fingerprint=SAME, body=flex),
+        *(travel.request(number, fingerprint=SAME) for number in range(2, 5)),
+    )
+    outcomes = [travel.end_of(request_id(number)).outcome for number in range(5)]
+    assert outcomes == ["failed"] * 2 + ["completed"] * 3
+    assert misses_of(pipeline) == [request_id(0), request_id(2)]
+    assert len(travel.first.asked) == 2
+
+
+async def test_a_refusal_of_a_stream_leaves_whole_answers_alone(pipeline: Pipeline) -> None:
+    """Providers refuse streams of a model to some accounts."""
+
+    def picky(asked: Asked) -> Script:
+        return refused(400) if asked.body.get("stream") else whole(frames=[2.0])
+
+    travel = Travel(pipeline, first=ScriptedProvider(picky))
+    await travel.start()
+    await travel.ask(travel.streaming(0, fingerprint=SAME), travel.request(1, fingerprint=SAME))
+    outcomes = [travel.end_of(request_id(number)).outcome for number in range(2)]
+    assert outcomes == ["failed", "completed"]
+
+
+async def test_many_different_requests_that_are_all_refused_are_three_calls(
+    pipeline: Pipeline,
+) -> None:
+    """Each names another user; what they share is at fault, and that is tried out twice only."""
+    travel = Travel(pipeline, first=ScriptedProvider([refused(400)]))
+    await travel.start()
+    bodies = [msgspec.json.encode({**json.loads(BODY), "user": f"u{n}"}) for n in range(9)]
+    await travel.ask(
+        *(travel.request(n, fingerprint=SAME, body=body) for n, body in enumerate(bodies))
+    )
+    assert Counter(it.outcome for it in travel.ends()) == {"failed": 9}
+    assert len(travel.first.asked) == 3
 
 
 async def test_a_leader_that_runs_out_of_time_takes_nobody_with_it(pipeline: Pipeline) -> None:

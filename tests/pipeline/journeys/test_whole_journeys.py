@@ -6,8 +6,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from services.shared.codec.headers import TRACEPARENT, TRACESTATE
+from services.shared.codec.headers import DEADLINE, TRACEPARENT, TRACESTATE
+from services.shared.codec.records import encode_record
 from services.shared.domain.configuration import KafkaProducers
+from services.shared.domain.dead_letters import EXCEPTION
 from services.shared.domain.events import CachePolicy, InferenceRequested
 from services.shared.domain.topics import Topic
 from services.shared.domain.tracing import span_id_for
@@ -20,6 +22,7 @@ from tests.pipeline.journeys.travel import (
 )
 from tests.support.example_events import BODY, request_id
 from tests.support.example_events import TRACEPARENT as TRACE
+from tests.support.fake_clock import START_MS
 from tests.support.pipeline import Pipeline, running_pipeline
 from tests.support.scripted_provider import (
     ENDING,
@@ -31,6 +34,7 @@ from tests.support.scripted_provider import (
     piece,
     refused,
     streamed,
+    whole,
 )
 from tests.support.stages import configuration
 
@@ -349,6 +353,61 @@ async def test_a_producer_s_bad_request_is_refused(
     check_hops(finished, ("producer", "cache-lookup"))
     good = await travel.produce(record(request_id="my-request-2"))
     assert good.outcome == "completed"
+    assert pipeline.cluster.records("inference-requests-p2-dlq") == []
+
+
+@pytest.mark.parametrize(
+    ("header", "outcome", "paid"),
+    [
+        pytest.param("1", "expired", 0, id="expired"),
+        pytest.param(str(int(START_MS) + 500), "expired", 1, id="soon"),
+        pytest.param("999999999999999", "completed", 1, id="in_31_centuries"),
+        pytest.param("0", "completed", 1, id="none"),
+        pytest.param("-5", "completed", 1, id="no_time"),
+        pytest.param("tomorrow", "completed", 1, id="no_number"),
+    ],
+)
+async def test_a_header_may_only_shorten_a_deadline(
+    pipeline: Pipeline, header: str, outcome: str, paid: int
+) -> None:
+    """A record that has none itself has the default one, or an earlier one by its header."""
+    travel = Travel(pipeline, first=ScriptedProvider([whole(frames=[2.0])]))
+    await travel.start()
+    finished = await travel.produce(record(), **{DEADLINE: header})
+    assert (finished.outcome, len(travel.first.asked)) == (outcome, paid)
+
+
+OTHER_BODY = BODY.replace(b"sea", b"lake")
+
+
+@pytest.mark.parametrize(
+    "second", [record(body=OTHER_BODY), record(body=b"not json"), record(operation="embeddings")]
+)
+async def test_an_id_is_one_request(pipeline: Pipeline, second: InferenceRequested) -> None:
+    """Another one under it is a dead letter while the first runs and later, and has no end."""
+    travel = Travel(pipeline, first=ScriptedProvider([whole(frames=[2.0])]))
+    await travel.start()
+    pipeline.pipe_raw(Topic.INFERENCE_REQUESTS_P2, encode_record(record()))
+    await pipeline.advance(0.5)
+    finished = await travel.produce(second)
+    await travel.produce(second)
+    assert (finished.outcome, message_of(finished)) == ("completed", "Deep.")
+    assert len(travel.ends()) == len(travel.first.asked) == 1
+    letters = pipeline.cluster.records("inference-requests-p2-dlq")
+    assert [dict(it.headers)[EXCEPTION] for it in letters] == [b"millrace.id_conflict"] * 2
+    assert [it.value for it in letters] == [encode_record(second)] * 2
+
+
+async def test_a_record_that_comes_again_is_one_call(pipeline: Pipeline) -> None:
+    """Ten times the same, in one poll and later: every end says the same."""
+    travel = Travel(pipeline, first=ScriptedProvider([whole(frames=[2.0])]))
+    await travel.start()
+    for _ in range(9):
+        pipeline.pipe_raw(Topic.INFERENCE_REQUESTS_P2, encode_record(record()))
+    await pipeline.run_until_quiet()
+    await travel.produce(record(deadline_at=int(pipeline.clock.now_ms()) + 5_000))
+    assert {(it.outcome, message_of(it)) for it in travel.ends()} == {("completed", "Deep.")}
+    assert len(travel.first.asked) == 1
     assert pipeline.cluster.records("inference-requests-p2-dlq") == []
 
 

@@ -58,6 +58,21 @@ def test_an_error_of_the_request_or_the_provider_is_everybody_s(code: str) -> No
     assert error == PublicError(code=code, message="No.", param="messages")
 
 
+TIERED = b'{"model":"small","messages":[],"service_tier":"flex"}'
+
+
+def test_a_refusal_may_be_about_what_the_leader_alone_asked_for() -> None:
+    """Who asked otherwise is run again; but not for ever, as the rest may be what is refused."""
+    other = joiner()
+    other.request = msgspec.structs.replace(other.request, body=TIERED)
+    rejected = ended("failed", "provider_rejected")
+    for reruns in range(MAX_RERUNS):
+        assert consequence(other, flight(reruns=reruns), rejected) is Share.RUN_AGAIN
+    assert isinstance(consequence(other, flight(reruns=MAX_RERUNS), rejected), PublicError)
+    too_long = ended("failed", "context_length_exceeded")
+    assert isinstance(consequence(other, flight(), too_long), PublicError)
+
+
 @pytest.mark.parametrize("code", OWN)
 def test_a_fault_of_ours_is_nobody_s(code: str) -> None:
     """They run again; but not for ever, as the request may be what breaks us."""

@@ -85,3 +85,12 @@ def test_the_class_archive_is_used_only_by_the_java_that_made_it(broker: Broker)
     assert archive_options(broker) == (f"-XX:SharedArchiveFile={base}:{archive}",)
     os.utime(broker.java.home / "lib" / "modules", (1, 1))
     assert archive_options(broker) == ()
+
+
+def test_a_first_start_says_nothing_of_internal_topics(broker: Broker) -> None:
+    """All groups ask for them at once; that all but one come too late is no warning."""
+    write_settings(broker)
+    lines = (broker.folder / "log4j2.properties").read_text().splitlines()
+    levels = dict(line.split("=", 1) for line in lines if line[:1] not in "#")
+    (name,) = (it for it, it_names in levels.items() if "AutoTopicCreationManager" in it_names)
+    assert levels[name.replace(".name", ".level")] == "ERROR"

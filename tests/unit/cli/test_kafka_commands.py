@@ -1,6 +1,7 @@
 """The commands that speak to Kafka, as far as nothing has to run for it."""
 
 import json
+import re
 from io import StringIO
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from services.cli.__main__ import app
+from services.cli.conditions import condition
 from services.cli.errors import CommandError
 from services.cli.invocation import Invocation
 from services.cli.local_stack.lock import hold
@@ -81,6 +83,49 @@ def test_tail_takes_one_beginning(tmp_path: Path, screen: StringIO) -> None:
     """Two would contradict one another."""
     with pytest.raises(CommandError, match="leave one out"):
         call(tmp_path, screen, "tail", "t", "--since", "1m", "--offset", "0")
+
+
+@pytest.mark.parametrize(
+    ("topic", "where", "refusal"),
+    [
+        ("inference-results", "zz=1", "inference-results has no field 'zz'. It has request_id, "),
+        ("inference-results", "cache.zz=1", "'cache' of inference-results has no field 'zz'. It "),
+        ("inference-results", "value.zz=1", "'value' of inference-results has no field 'zz'. It "),
+        ("inference-results", "outcome.zz=1", "'outcome' of inference-results has no field 'zz'"),
+        ("inference-results", "calls.model=m", "'calls' of inference-results has no field 'model'"),
+        ("cache-misses-dlq", "zz=1", "cache-misses-dlq has no field 'zz'. It has request, "),
+        ("t", "outcome", "write FIELD=TEXT"),
+    ],
+)
+def test_tail_does_not_wait_for_a_field_that_cannot_come(
+    topic: str, where: str, refusal: str, tmp_path: Path, screen: StringIO
+) -> None:
+    """It is refused before anything is read, with the names that there are."""
+    with pytest.raises(CommandError, match=re.escape(refusal)):
+        call(tmp_path, screen, "tail", topic, "--where", where, "--bootstrap", NOBODY)
+
+
+@pytest.mark.parametrize(
+    ("topic", "where", "document"),
+    [
+        ("inference-results", "outcome=FAILED", {"value": {"outcome": "failed"}}),
+        ("inference-results", "cache.outcome=miss", {"value": {"cache": {"outcome": "miss"}}}),
+        ("inference-results", "value.outcome=failed", {"value": {"outcome": "failed"}}),
+        ("inference-results", "response.id=r", {"value": {"response": {"id": "r"}}}),
+        ("result-chunks", "headers.x-cache=miss", {"value": {"headers": {"x-cache": "miss"}}}),
+        ("control", "headers.x=y", {"headers": {"x": "y"}, "value": {}}),
+        ("control", "partition=3", {"partition": 3, "value": {}}),
+        ("control", "undecodable=oversize", {"undecodable": "oversize"}),
+        ("somebody-s", "any.thing=1", {"value": {"any": {"thing": 1}}}),
+    ],
+)
+def test_a_condition_is_met_by_what_is_meant(
+    topic: str, where: str, document: dict[str, object]
+) -> None:
+    """By fields of the value, old ones too, of what is around it, and of any on others' topics."""
+    wanted = condition(where, topic)
+    assert wanted.holds(document)
+    assert not wanted.holds({"value": {"outcome": "completed"}})
 
 
 def test_the_stack_of_yesterday_is_not_spoken_to(tmp_path: Path, screen: StringIO) -> None:

@@ -40,11 +40,13 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
         now_ms: Unix ms.
         record_timestamp_ms: The record's timestamp, unix ms; as wrong as its producer's clock.
         priority: Priority of the topic it was read from.
+        header_deadline_at: Deadline of its header, unix ms; 0 = none. It shortens, never prolongs.
     """
 
     now_ms: int
     record_timestamp_ms: int
     priority: int
+    header_deadline_at: int = 0
 
 
 def readmit(
@@ -125,13 +127,14 @@ def _acceptance(
     latest = accepted_at + limits.max_deadline_ms
     if not 0 <= record.deadline_at <= latest:
         return public_error(out_of_range(0, latest).within("deadline_at"))
+    deadline_at = record.deadline_at or accepted_at + limits.request_timeout_ms
     context = read_traceparent(record.traceparent)
     state = record.tracestate
     is_state = len(state) <= _MAX_TRACESTATE_CHARS and state.isascii() and state.isprintable()
     return Acceptance(
         request_id=record.request_id,
         accepted_at=accepted_at,
-        deadline_at=record.deadline_at or accepted_at + limits.request_timeout_ms,
+        deadline_at=min(deadline_at, arrival.header_deadline_at or deadline_at),
         priority=arrival.priority,
         feature=record.feature,
         conversation_id=record.conversation_id,
