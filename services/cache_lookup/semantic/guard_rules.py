@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable
 from functools import lru_cache
-from itertools import combinations
 
 from services.cache_lookup.semantic.names import NAMES, SERIES
 from services.cache_lookup.semantic.vocabulary import (
@@ -13,11 +12,15 @@ from services.cache_lookup.semantic.vocabulary import (
     NEGATIVE_PREFIXES,
     OPPOSITES,
     QUESTION_WORDS,
-    ROLES,
-    SYMMETRIC,
-    UNITS,
 )
-from services.cache_lookup.semantic.words import Words, is_typo, numbers_of, stem, units_of
+from services.cache_lookup.semantic.words import (
+    Words,
+    is_number,
+    is_typo,
+    numbers_of,
+    stem,
+    units_of,
+)
 
 _QUOTED = re.compile(
     '["\u201c\u201d\u00ab\u00bb`]([^"\u201c\u201d\u00ab\u00bb`]+)["\u201c\u201d\u00ab\u00bb`]'
@@ -29,9 +32,6 @@ _IDLE_NEGATIONS = re.compile(
 )
 _once_a_text = lru_cache(maxsize=8_192)
 """What is known of one text is found once, as it meets many others."""
-
-_MOST_INVERTED = 0.3
-"""Share of pairs of words whose order may be the other way round."""
 
 
 def another_payload(asked: str, cached: str) -> bool:
@@ -114,7 +114,7 @@ def another_entity(one: Words, other: Words) -> bool:
 
 def _lacks(one: Words, other: Words) -> bool:
     there = {stem(token) for token in other.tokens}
-    missing = [shape for shape in _entities(one) if stem(shape.lower()) not in there]
+    missing = [shape for shape in entities_of(one) if stem(shape.lower()) not in there]
     if not missing:
         return False
     short = _initials(other.tokens)
@@ -128,7 +128,7 @@ def _lacks(one: Words, other: Words) -> bool:
 
 
 @_once_a_text
-def _entities(words: Words) -> list[str]:
+def entities_of(words: Words) -> list[str]:
     """Words that look like names: capitals inside a sentence, capitals alone, digits in a word."""
     first, rest = words.shapes[:1], words.shapes[1:]
     has_case = 2 * sum(shape[0].isupper() for shape in rest) <= len(rest)
@@ -187,114 +187,18 @@ def _focus(words: Words) -> set[str]:
     return set(found)
 
 
-def another_order(one: Words, other: Words) -> bool:
-    """The same words in other roles: from A to B, from B to A."""
-    return _swaps_roles(one, other) or _swaps_names(one, other) or _is_swapped(one, other)
-
-
-def _swaps_roles(one: Words, other: Words) -> bool:
-    mine, theirs = _roles(one), _roles(other)
-    return any(
-        mine[role] != theirs[role] and mine[role] in other.content and theirs[role] in one.content
-        for role in mine.keys() & theirs.keys()
-    ) or not _links(one).isdisjoint(
-        (after, between, before) for before, between, after in _links(other)
-    )
-
-
-@_once_a_text
-def _links(words: Words) -> set[tuple[str, str, str]]:
-    """Two words of meaning with one small word between them, such as ``text to speech``."""
-    return {
-        (stem(before), between, stem(after))
-        for before, between, after in zip(
-            words.tokens, words.tokens[1:], words.tokens[2:], strict=False
-        )
-        if between in FUNCTION_WORDS
-        and between not in SYMMETRIC
-        and before not in FUNCTION_WORDS
-        and after not in FUNCTION_WORDS
-        and before != after
-    }
-
-
-@_once_a_text
-def _roles(words: Words) -> dict[str, str]:
-    """What follows each preposition that gives a role; ``to`` alone is mostly an infinitive's."""
-    roles: dict[str, str] = {}
-    tokens = words.tokens
-    for index, role in enumerate(tokens):
-        if role in ROLES and (role != "to" or "from" in tokens):
-            after = next((word for word in tokens[index + 1 :] if word not in FUNCTION_WORDS), "")
-            roles[role] = stem(after)
-    return roles
-
-
-def _is_symmetric(one: Words, other: Words) -> bool:
-    return not SYMMETRIC.isdisjoint(one.tokens) and not SYMMETRIC.isdisjoint(other.tokens)
-
-
-def _swaps_names(one: Words, other: Words) -> bool:
-    """Two names that are in both come in another order."""
-    if _is_symmetric(one, other):
-        return False
-    entities = {shape.lower() for shape in (*_entities(one), *_entities(other))}
-    mine, theirs = (
-        list(
-            dict.fromkeys(
-                UNITS.get(token) or NAMES.get(token) or stem(token)
-                for token in words.tokens
-                if _is_role(token, words, entities)
-            )
-        )
-        for words in (one, other)
-    )
-    common = set(mine) & set(theirs)
-    return [word for word in mine if word in common] != [word for word in theirs if word in common]
-
-
-def _is_role(token: str, words: Words, entities: set[str]) -> bool:
-    """Whether it matters before which other such word a word comes."""
-    return (
-        token in entities
-        or token in NAMES
-        or token in SERIES
-        or token in UNITS
-        or not OPPOSITES.get(token, frozenset()).isdisjoint(words.tokens)
-    )
-
-
-def _is_swapped(one: Words, other: Words) -> bool:
-    """The same words of meaning in another order that no fronted clause explains."""
-    mine, theirs = list(dict.fromkeys(one.content)), list(dict.fromkeys(other.content))
-    if set(mine) != set(theirs) or mine == theirs or _is_symmetric(one, other):
-        return False
-    moved = [place for place, word in enumerate(mine) if theirs[place] != word]
-    if len(moved) == 2:
-        first, second = moved
-        return second - first > 1 or _between(one, mine[first], mine[second]) == _between(
-            other, mine[second], mine[first]
-        )
-    if any(mine[start:] + mine[:start] == theirs for start in range(len(mine))):
-        return False
-    places = [theirs.index(word) for word in mine]
-    pairs = list(combinations(places, 2))
-    return sum(before > after for before, after in pairs) >= _MOST_INVERTED * len(pairs)
-
-
-def _between(words: Words, first: str, second: str) -> tuple[str, ...]:
-    """What stands between two words of meaning."""
-    stems = [stem(token) for token in words.tokens]
-    return words.tokens[stems.index(first) + 1 : stems.index(second)]
-
-
 def another_word(one: Words, other: Words) -> bool:
     """One word of meaning is put in the place of another, all else is the same."""
     mine, theirs = one.content, other.content
     if len(mine) != len(theirs) or len(mine) < 2:
         return False
     replaced = [place for place, word in enumerate(mine) if word != theirs[place]]
-    return len(replaced) == 1 and not is_typo(one.bare[replaced[0]], other.bare[replaced[0]])
+    if len(replaced) != 1:
+        return False
+    (place,) = replaced
+    if is_number(mine[place]) and is_number(theirs[place]):  # these are compared as numbers
+        return False
+    return not is_typo(one.bare[place], other.bare[place])
 
 
 def foreign_wording(one: Words, other: Words) -> bool:

@@ -5,12 +5,12 @@ A guard objects or is silent; it never speaks for a candidate. All of them are s
 
 from collections.abc import Callable
 
+from services.cache_lookup.semantic.grammar import another_actor, another_aspect, another_form
 from services.cache_lookup.semantic.guard_rules import (
     another_entity,
     another_focus,
     another_name,
     another_number,
-    another_order,
     another_owner,
     another_payload,
     another_quantity,
@@ -20,6 +20,7 @@ from services.cache_lookup.semantic.guard_rules import (
     opposite,
     other_parity,
 )
+from services.cache_lookup.semantic.order import another_order
 from services.cache_lookup.semantic.signs import another_sign, another_tense
 from services.cache_lookup.semantic.words import Words, words_of
 
@@ -37,6 +38,9 @@ GUARDS: tuple[tuple[str, Guard], ...] = (
     ("owner", another_owner),
     ("focus", another_focus),
     ("tense", another_tense),
+    ("actor", another_actor),
+    ("form", another_form),
+    ("aspect", another_aspect),
     ("order", another_order),
     ("word", another_word),
 )

@@ -4,11 +4,12 @@ They come from grammar and general knowledge, not from any set of questions.
 """
 
 
-def _words(text: str) -> frozenset[str]:
+def word_set(text: str) -> frozenset[str]:
+    """The words of a list."""
     return frozenset(text.split())
 
 
-FUNCTION_WORDS = _words(
+FUNCTION_WORDS = word_set(
     """a an the this that these those it its i me my mine myself we us our ours you your yours he
     him
     his she her hers they them their theirs one ones someone somebody anyone anybody something
@@ -16,16 +17,16 @@ FUNCTION_WORDS = _words(
     has had having can could will would shall should may might must ought need get gets got getting
     of to in on at for from by with about as into onto over under than then and or but if so because
     while when where why how what which who whom whose whether just really very actually also too
-    even still yet ever exactly some any such much many more most lot lots kind sort way ways good
-    best possible able please help want like know tell say not no s t re ve ll d m etc vs let lets
-    make
+    even still yet ever exactly some any such much many more most lot lots kind kinds sort sorts way
+    ways good best possible able please help want like know tell say not no s t re ve ll d m etc vs
+    let lets make
     """
 )
 """Words whose presence alone does not make another question."""
 
-QUESTION_WORDS = _words("who whom whose when where why how what which")
+QUESTION_WORDS = word_set("who whom whose when where why how what which")
 
-NEGATIONS = _words(
+NEGATIONS = word_set(
     """not no never without none nobody nothing nowhere neither nor cannot hardly barely unable
     non except excluding
     nicht kein keine keinen nie ohne nunca sin nadie ne pas jamais sans aucun senza mai nessuno niet
@@ -56,7 +57,7 @@ SCALES: dict[str, float] = {
     "trillion": 1e12,
 }
 
-FRACTIONS = _words("half quarter double triple twice thrice both single")
+FRACTIONS = word_set("half quarter double triple twice thrice both single")
 
 _UNIT_NAMES = """
     usd $ dollar dollars bucks / eur € euro euros / gbp £ pound pounds quid sterling / jpy ¥ yen /
@@ -104,7 +105,9 @@ _SAME = """
     forgot forgotten / wrong incorrect / correct right / true real / pin passcode / atm cashpoint /
     top-up topup / info information / favourite favorite / colour color / centre center / programme
     program / organisation organization / realise realize / cancelled canceled cancel cancelling
-    canceling / u you / r are / gonna going
+    canceling / u you / r are / gonna going / strange odd
+    weird unusual / come came / give gave given / use used using / height
+    tall / width wide / depth deep / weight heavy / age old / distance far / sea ocean
 """
 SYNONYMS: dict[str, str] = {
     word: names.split()[0] for names in reversed(_SAME.split(" / ")) for word in names.split()
@@ -185,17 +188,17 @@ for _pair in _OPPOSITE.split():
 NEGATIVE_PREFIXES = ("un", "in", "im", "ir", "il", "dis", "non", "de", "mis", "anti")
 """What makes a word its opposite: possible, impossible."""
 
-SYMMETRIC = _words(
+SYMMETRIC = word_set(
     """and or vs versus between difference differences differ compare comparison compared same
-    similar similarity similarities distance relationship relation common both"""
+    similar similarity similarities distance relationship relation both"""
 )
 """Words that say that two things are named in any order."""
 
-ROLES = _words("from to into onto than before after over against by via without")
+ROLES = word_set("from to into onto than before after over against by via without")
 """Prepositions that give the word after them its role."""
 
 FOREIGN_WORDS = (
-    _words(
+    word_set(
         """el la los las lo un una unos del al y e o es son qué que cómo como cuál cual dónde
     donde para
     por con sin mi tu su le les des du de et est sont où quel quelle comment pourquoi quoi je vous

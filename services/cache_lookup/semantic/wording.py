@@ -48,6 +48,10 @@ _BESIDE = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 
+_LABEL = re.compile(
+    r"(?:(?:hi|hey|hello)\b[\s,!.]*)?(?:(?:a|one|just a) )?(?:quick |simple )?(?:question|q):",
+    re.IGNORECASE,
+)
 _PAYLOAD = re.compile(r"```|\n[^\n]*\n|:\s+\S+\s+\S+")
 
 _LEAST_LATIN = 0.8
@@ -68,11 +72,17 @@ def unfit(raw: str, text: str) -> str:
         return "script"
     if _TIME.search(text):
         return "time"
-    if _PAYLOAD.search(raw.strip()):
+    if _PAYLOAD.search(_unlabelled(raw.strip())):
         return "payload"
     if _BESIDE.search(text):
         return "deictic"
     return ""
+
+
+def _unlabelled(raw: str) -> str:
+    """A text without the ``Question:`` before it."""
+    label = _LABEL.match(raw)
+    return raw[label.end() :] if label else raw
 
 
 def _latin_share(text: str) -> float:

@@ -28,10 +28,22 @@ _CONTRACTIONS = (
         ),
         r"\1 not",
     ),
-    (re.compile(r"['\u2019](?:s|re|ve|m|ll|d)\b", re.IGNORECASE), ""),
+    (
+        re.compile(
+            r"\b(what|who|where|when|why|how|it|he|she|that|there|here)['\u2019]s\b(?! been\b)",
+            re.IGNORECASE,
+        ),
+        r"\1 is",
+    ),
+    (re.compile(r"\b(i)['\u2019]m\b", re.IGNORECASE), r"\1 am"),
+    (re.compile(r"\b(we|you|they)['\u2019]re\b", re.IGNORECASE), r"\1 are"),
+    (re.compile(r"\b(i|we|you|they)['\u2019]ve\b", re.IGNORECASE), r"\1 have"),
+    (re.compile(r"['\u2019]ll\b", re.IGNORECASE), " will"),
+    (re.compile(r"['\u2019](?:s|re|ve|m|d)\b", re.IGNORECASE), ""),
 )
 _COURTESY = re.compile(
     r"^(?:hi|hello|hey|ok|okay|please|so|well|excuse me|sorry|quick question|thanks)\b[\s,.!:-]*"
+    r"|^(?:(?:a|one|just a) )?(?:simple )?(?:question|q):"
     r"|^(?:can|could|would|will) you (?:please |kindly |possibly )?"
     r"(?:tell me|explain(?: to me)?|help me(?: understand| with)?|show me|let me know|say)\b"
     r"|^(?:please )?(?:tell me|let me know|explain to me)\b"
@@ -90,7 +102,11 @@ _FEW = 3
 @lru_cache(maxsize=16_384)
 def stem(word: str) -> str:
     """A word without its inflection, synonyms as one; crude, and the same for both questions."""
-    word = SYNONYMS.get(word, word)
+    if word[:1].isdigit():
+        return _digits(word)
+    if word in NUMBER_WORDS:
+        return _written(NUMBER_WORDS[word])
+    word = SYNONYMS.get(word, UNITS.get(word, word))
     if len(word) <= 3 or not word.isalpha():
         return word
     for ending, least, put in _ENDINGS:
@@ -98,11 +114,17 @@ def stem(word: str) -> str:
             root = word[: -len(ending)] + put
             if not put and ending in _DOUBLING and _is_doubled(root):
                 root = root[:-1]
+            elif ending in _MUTE and _LOST_E.fullmatch(root):
+                root += "e"
             return SYNONYMS.get(root, root.removesuffix("e") if len(root) > 4 else root)
     return word.removesuffix("e") if len(word) > 4 else word
 
 
 _DOUBLING = frozenset({"ing", "ed", "er", "ers"})
+_MUTE = frozenset({"ing", "ed"})
+_LOST_E = re.compile("[^aeiou][aeiouy][^aeiouwxy]")
+"""Short roots that end so have lost an e: com-ing, liv-ed."""
+
 _ENDINGS = (
     ("sses", 2, "ss"),
     ("ies", 2, "y"),
@@ -154,6 +176,11 @@ def numbers_of(tokens: tuple[str, ...]) -> frozenset[str]:
 
 _TWENTY = 20
 _PLAIN = re.compile(r"\d+(?:\.\d+)?")
+
+
+def is_number(word: str) -> bool:
+    """Whether a stem is a number or a part of one."""
+    return word[:1].isdigit() or word in SCALES
 
 
 def _written(value: float) -> str:

@@ -42,8 +42,9 @@ def test_score_is_a_share_and_symmetric(asked: str, cached: str, similarity: flo
 
 def test_identical_meaning_is_surer_than_none() -> None:
     """It shows damaged weights."""
-    pair = "How do I activate my card?", "What do I do to activate a card?"
-    assert verifier_score(*pair, 0.6) < 0.87 < verifier_score(*pair, 0.95)
+    asked = "How do I activate my card?"
+    assert verifier_score(asked, "Where do I find the nearest branch?", 0.6) < 0.8
+    assert verifier_score(asked, "What do I do to activate a card?", 0.95) > 0.88
 
 
 def test_shipped_trees_are_whole() -> None:
