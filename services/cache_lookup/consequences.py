@@ -6,7 +6,6 @@ from typing import TypeVar
 from services.cache_lookup.flights import Flight, Joiner
 from services.shared.domain.errors import ERRORS, FaultDomain, PublicError
 from services.shared.domain.events import InferenceFinished, Outcome
-from services.shared.domain.fingerprint import sent_unhashed
 from services.shared.domain.terminal import has_answer
 
 W = TypeVar("W")
@@ -60,13 +59,14 @@ def consequence(
 
 
 def _need_not_come_again(joiner: Joiner[W], flight: Flight[W], error: PublicError) -> bool:
-    """Whether an error is ours, or may be about what the leader alone asked its provider for.
+    """Whether an error is ours, or may be about what the leader alone said to its provider.
 
-    Providers do not always name the field that they refuse, so any difference counts. A refused
-    call costs nothing.
+    Bodies with one fingerprint may differ: in fields that do not shape the answer, such as
+    ``service_tier``, and in how numbers are written. Providers do not always name what they
+    refuse, so any difference counts. A refused call costs nothing.
     """
     if error.code == "provider_rejected":
-        return sent_unhashed(joiner.request.body) != flight.sent_unhashed
+        return hash(joiner.request.body) != flight.body_hash
     return error.meaning.fault is FaultDomain.GATEWAY
 
 

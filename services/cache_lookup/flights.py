@@ -6,12 +6,11 @@ says what follows from a leader's end, ``joining.py`` does it.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
 
 from services.shared.domain.events import Hop, InferenceRequested, Operation
-from services.shared.domain.fingerprint import sent_unhashed
 from services.shared.domain.ids import NO_REPLY
 
 W = TypeVar("W")
@@ -63,7 +62,7 @@ class Flight(msgspec.Struct, Generic[W], eq=False):
         priority: Its priority.
         is_streamed: Its tokens can be followed by others.
         include_usage: Its stream ends with a usage chunk.
-        sent_unhashed: What its provider gets that those who wait may have said otherwise.
+        body_hash: Of what its provider gets; who waits may have said more, or written it otherwise.
         is_kept: Its answer may be shown to who comes a moment too late.
         deadline_ms: When it is given up, unix ms.
         forget_ms: When nothing more is expected of it, unix ms.
@@ -79,7 +78,7 @@ class Flight(msgspec.Struct, Generic[W], eq=False):
     priority: int
     is_streamed: bool
     include_usage: bool
-    sent_unhashed: tuple[Any, ...]
+    body_hash: int
     is_kept: bool
     deadline_ms: int
     forget_ms: float
@@ -173,7 +172,7 @@ class Flights(Generic[W]):
             priority=request.priority,
             is_streamed=_is_streamed(request),
             include_usage=request.include_usage,
-            sent_unhashed=sent_unhashed(request.body),
+            body_hash=hash(request.body),
             is_kept=not request.cache_policy.no_store,
             deadline_ms=deadline_ms,
             forget_ms=deadline_ms + MARGIN_MS,

@@ -186,6 +186,7 @@ CHAT = _shape(
         "top_logprobs": _integer(0, 20),
         "tools": {
             "type": ["array", "null"],
+            "minItems": 1,
             "maxItems": MAX_TOOLS,
             "items": {**_OBJECT, "anyOf": [_TOOL], "required": ["type"]},
         },

@@ -1,15 +1,20 @@
 """What a request asks for, the same for every operation."""
 
+from collections.abc import Mapping
+
 import msgspec
 
 from services.simulator.behaviour import Behaviour
 from services.simulator.refusals import Refusal, invalid
 from services.simulator.requests import (
+    AllowedTools,
     ChatRequest,
     CompletionRequest,
     EmbeddingRequest,
+    Function,
     Message,
     Request,
+    Tool,
     ToolChoice,
     tools_of,
 )
@@ -64,6 +69,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         stops: Texts that end an answer.
         tool: Function to call, or "".
         schema: What the answer's JSON (a tool's arguments, or all of it) must satisfy.
+        top_logprobs: Likeliest tokens to tell with each; None = no log probabilities.
         last_user_text: Last message of a conversation if a user's, else "".
         dimensions: Wanted length of embeddings; None = the model's.
         is_base64: Encoding of embeddings.
@@ -78,6 +84,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     stops: tuple[str, ...] = ()
     tool: str = ""
     schema: dict[str, object] | None = None
+    top_logprobs: int | None = None
     last_user_text: str = ""
     dimensions: int | None = None
     is_base64: bool = False
@@ -108,8 +115,12 @@ def _wanted_json(
     request: ChatRequest, *, last_user_text: str
 ) -> tuple[str, dict[str, object] | None] | Refusal:
     """The tool to call (or "") and the schema to satisfy (or None)."""
-    functions = {tool.function.name: tool.function for tool in tools_of(request)}
-    match request.tool_choice:
+    offered = {tool.function.name: tool.function for tool in tools_of(request)}
+    narrowed = _narrowed(request, offered)
+    if isinstance(narrowed, Refusal):
+        return narrowed
+    choice, functions = narrowed
+    match choice:
         case ToolChoice(function=chosen):
             if chosen.name not in functions:
                 return invalid(f"Tool choice `{chosen.name[:64]}` is no tool.", param="tool_choice")
@@ -125,6 +136,20 @@ def _wanted_json(
     if name:
         return name, functions[name].parameters or _NO_ARGUMENTS
     return _wanted_format(request)
+
+
+def _narrowed(
+    request: ChatRequest, functions: Mapping[str, Function]
+) -> tuple[ToolChoice | str | None, Mapping[str, Function]] | Refusal:
+    """The choice, and the functions that it is among: all, or those that are allowed."""
+    choice = request.tool_choice
+    if not isinstance(choice, AllowedTools):
+        return choice, functions
+    names = [tool.function.name for tool in choice.allowed_tools.tools if isinstance(tool, Tool)]
+    for name in names:
+        if name not in functions:
+            return invalid(f"Allowed tool `{name[:64]}` is no tool.", param="tool_choice")
+    return choice.allowed_tools.mode, {name: functions[name] for name in names}
 
 
 def _wanted_format(request: ChatRequest) -> tuple[str, dict[str, object] | None] | Refusal:
@@ -155,6 +180,10 @@ def _asked_of_chat(request: ChatRequest, behaviour: Behaviour) -> Asked | Refusa
     wanted = _wanted_json(request, last_user_text=last_user_text)
     if isinstance(wanted, Refusal):
         return wanted
+    if request.top_logprobs and not request.logprobs:
+        return invalid(
+            "'top_logprobs' is only allowed together with 'logprobs'.", param="top_logprobs"
+        )
     tool, schema = wanted
     tokens = sum(map(_message_tokens, request.messages, texts)) + TOKENS_PER_REPLY
     tokens += len(bytes(request.tools)) // BYTES_PER_TOKEN
@@ -172,6 +201,7 @@ def _asked_of_chat(request: ChatRequest, behaviour: Behaviour) -> Asked | Refusa
         stops=_stops(request.stop),
         tool=tool,
         schema=schema,
+        top_logprobs=request.top_logprobs or 0 if request.logprobs else None,
         last_user_text=last_user_text,
     )
 

@@ -66,6 +66,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         ttft_ms: Time to the first token.
         ms_per_token: Time from token to token; all choices advance together.
         faults: What strikes this call.
+        top_logprobs: Likeliest tokens to tell with each; None = no log probabilities.
     """
 
     outputs: tuple[Output, ...]
@@ -74,6 +75,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     ttft_ms: float
     ms_per_token: float
     faults: Faults
+    top_logprobs: int | None = None
 
     @property
     def output_tokens(self) -> int:
@@ -185,6 +187,7 @@ def plan_answer(asked: Asked, behaviour: Behaviour, faults: Faults) -> Plan:
         ),
         ms_per_token=1_000.0 / pace if pace else 0.0,
         faults=faults,
+        top_logprobs=asked.top_logprobs,
     )
 
 

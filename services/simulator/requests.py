@@ -1,6 +1,7 @@
 """Requests in OpenAI's wire format, as far as a simulated model looks at them.
 
-Fields that are not named here are accepted and ignored, as are ``logprobs`` and ``user``.
+Fields that are not named here are accepted and ignored, such as ``user`` and the ``logprobs`` of
+text completions.
 """
 
 from typing import Annotated, Literal
@@ -16,6 +17,7 @@ TopP = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Stops = str | Annotated[list[str], msgspec.Meta(max_length=4)] | None
 Role = Literal["system", "developer", "user", "assistant", "tool", "function"]
 TokenId = Annotated[int, msgspec.Meta(ge=0)]
+TopLogprobs = Annotated[int, msgspec.Meta(ge=0, le=20)]
 
 
 class Part(msgspec.Struct):
@@ -58,11 +60,23 @@ class ChosenFunction(msgspec.Struct):
     name: str
 
 
-class ToolChoice(msgspec.Struct):
+class ToolChoice(msgspec.Struct, tag_field="type", tag="function"):
     """A forced tool."""
 
-    type: Literal["function"]
     function: ChosenFunction
+
+
+class Allowed(msgspec.Struct):
+    """Some of the tools, by name, and whether one of them has to be called."""
+
+    mode: Literal["auto", "required"]
+    tools: list[Tool | CustomTool]
+
+
+class AllowedTools(msgspec.Struct, tag_field="type", tag="allowed_tools"):
+    """A choice among some of the tools."""
+
+    allowed_tools: Allowed
 
 
 class NamedSchema(msgspec.Struct):
@@ -106,7 +120,9 @@ class ChatRequest(msgspec.Struct, kw_only=True):
     temperature: Temperature | None = None
     top_p: TopP | None = None
     tools: msgspec.Raw = msgspec.Raw()
-    tool_choice: Literal["none", "auto", "required"] | ToolChoice | None = None
+    tool_choice: Literal["none", "auto", "required"] | ToolChoice | AllowedTools | None = None
+    logprobs: bool | None = None
+    top_logprobs: TopLogprobs | None = None
     response_format: ResponseFormat | None = None
 
 

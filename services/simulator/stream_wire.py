@@ -20,14 +20,20 @@ class ChoiceSyntax(msgspec.Struct, frozen=True):
     Attributes:
         opening: First chunk, before any text; b"" = none.
         before: What stands before the text (as JSON) in each chunk.
-        after: What stands behind it.
+        between: What stands behind it, before its log probabilities.
+        after: What stands behind those.
         closing: The chunk with the finish reason.
     """
 
     opening: bytes
     before: bytes
+    between: bytes
     after: bytes
     closing: bytes
+
+    def chunk(self, text: bytes, logprobs: bytes = b"null") -> bytes:
+        """A chunk with some text and its log probabilities, both JSON."""
+        return b"".join((self.before, text, self.between, logprobs, self.after))
 
 
 class StreamSyntax(msgspec.Struct, frozen=True):
@@ -61,20 +67,21 @@ def _head(identity: Identity) -> bytes:
 
 def _chat_choice(index: int, output: Output, head: bytes, tail: bytes) -> ChoiceSyntax:
     start = head + b'{"index":%d,"delta":' % index
-    going = b',"logprobs":null,"finish_reason":null}' + tail
+    logprobs, going = b',"logprobs":', b',"finish_reason":null}' + tail
     first: dict[str, object] = {"role": "assistant", "content": "", "refusal": None}
-    before, after = start + b'{"content":', b"}" + going
+    before, between = start + b'{"content":', b"}" + logprobs
     if output.tool:
         function = {"name": output.tool, "arguments": ""}
         call = {"index": 0, "id": output.tool_call_id, "type": "function", "function": function}
         first = {"role": "assistant", "content": None, "tool_calls": [call]}
         before = start + b'{"tool_calls":[{"index":0,"function":{"arguments":'
-        after = b"}}]}" + going
+        between = b"}}]}" + logprobs
     reason = _json(output.finish_reason)
     return ChoiceSyntax(
-        opening=start + _json(first) + going,
+        opening=start + _json(first) + logprobs + b"null" + going,
         before=before,
-        after=after,
+        between=between,
+        after=going,
         closing=start + b'{},"logprobs":null,"finish_reason":' + reason + b"}" + tail,
     )
 
@@ -85,7 +92,8 @@ def _text_choice(index: int, output: Output, head: bytes, tail: bytes) -> Choice
     return ChoiceSyntax(
         opening=b"",
         before=start,
-        after=b',"logprobs":null,"finish_reason":null}' + tail,
+        between=b',"logprobs":',
+        after=b',"finish_reason":null}' + tail,
         closing=start + b'"","logprobs":null,"finish_reason":' + reason + b"}" + tail,
     )
 

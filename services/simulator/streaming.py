@@ -9,6 +9,7 @@ import msgspec
 
 from services.simulator.behaviour import FaultKind
 from services.simulator.decide import Faults, Plan
+from services.simulator.logprobs import logprobs_of
 from services.simulator.replies import Ending, Frame, Headers, Reply
 from services.simulator.stream_wire import DONE, StreamSyntax, stream_syntax
 from services.simulator.wire import Identity, usage_of
@@ -45,17 +46,18 @@ def broken_at(faults: Faults) -> tuple[int, FaultKind] | None:
 def _token_frames(plan: Plan, syntax: StreamSyntax, first_ms: float) -> Iterator[Frame]:
     """The chunks with text: token by token, all choices side by side."""
     streams = [
-        (iter(output.tokens), choice.before, choice.after)
+        (enumerate(output.tokens), choice, None if output.tool else plan.top_logprobs)
         for output, choice in zip(plan.outputs, syntax.choices, strict=True)
     ]
     due_ms = first_ms
     while streams:
         going = []
         for stream in streams:
-            tokens, before, after = stream
-            token = next(tokens, None)
+            tokens, choice, top = stream
+            place, token = next(tokens, (0, None))
             if token is not None:
-                yield due_ms, before + _encode(token) + after
+                logprobs = None if top is None else logprobs_of((token,), top=top, start=place)
+                yield due_ms, choice.chunk(_encode(token), _encode(logprobs))
                 going.append(stream)
         streams = going
         due_ms += plan.ms_per_token
@@ -113,7 +115,7 @@ def _tokens_with_faults(plan: Plan, syntax: StreamSyntax, first_ms: float) -> It
         frames = _with_repeat(frames, min(last, int(faults[FaultKind.DUP_CHUNK].argument)))
     if FaultKind.BIG_CHUNK in faults:
         text = b'"' + b"x" * int(faults[FaultKind.BIG_CHUNK].argument) + b'"'
-        chunk = syntax.choices[0].before + text + syntax.choices[0].after
+        chunk = syntax.choices[0].chunk(text)
         frames = _with_big_chunk(frames, min(last, _BIG_CHUNK_AT), chunk)
     return frames
 
@@ -140,7 +142,7 @@ def _closing(plan: Plan, syntax: StreamSyntax) -> Iterator[bytes]:
     """What follows the last token of a whole stream."""
     yield from (choice.closing for choice in syntax.choices)
     if FaultKind.AFTER_END in plan.faults:
-        yield syntax.choices[0].before + b'" and more"' + syntax.choices[0].after
+        yield syntax.choices[0].chunk(b'" and more"')
     if syntax.usage and FaultKind.NO_USAGE not in plan.faults:
         yield syntax.usage
     yield DONE

@@ -5,6 +5,7 @@ import msgspec
 from services.simulator.behaviour import Behaviour, FaultKind, Operation
 from services.simulator.catalogue import CATALOGUE
 from services.simulator.decide import Output, Plan
+from services.simulator.logprobs import Logprobs, logprobs_of
 from services.simulator.seed import seed_from_parts
 
 CREATED_S = 1_735_689_600
@@ -59,7 +60,7 @@ class ChatChoice(msgspec.Struct):
     index: int
     message: AnswerMessage
     finish_reason: str
-    logprobs: None = None
+    logprobs: Logprobs | None = None
 
 
 class TextChoice(msgspec.Struct):
@@ -131,20 +132,25 @@ def usage_of(plan: Plan) -> Usage:
     )
 
 
-def _chat_choice(index: int, output: Output) -> ChatChoice:
+def _chat_choice(index: int, output: Output, *, top_logprobs: int | None) -> ChatChoice:
     text = output.text
     message = AnswerMessage("assistant", text, None, [])
     if output.tool:
         call = ToolCall(output.tool_call_id, FunctionCall(output.tool, text))
         message = AnswerMessage("assistant", None, None, [], [call])
-    return ChatChoice(index, message, output.finish_reason)
+        return ChatChoice(index, message, output.finish_reason)
+    logprobs = None if top_logprobs is None else logprobs_of(output.tokens, top=top_logprobs)
+    return ChatChoice(index, message, output.finish_reason, logprobs)
 
 
 def whole_body(plan: Plan, identity: Identity) -> bytes:
     """The body of an answer that is not streamed."""
     choices: list[ChatChoice] | list[TextChoice]
     if identity.operation is Operation.CHAT:
-        choices = [_chat_choice(index, output) for index, output in enumerate(plan.outputs)]
+        choices = [
+            _chat_choice(index, output, top_logprobs=plan.top_logprobs)
+            for index, output in enumerate(plan.outputs)
+        ]
     else:
         choices = [
             TextChoice(index, output.text, output.finish_reason)

@@ -78,12 +78,6 @@ BODY_EXCLUDED = frozenset(
 )
 """Top-level fields of a body that do not shape the answer; unknown fields are taken to shape it."""
 
-_NEVER_SENT = frozenset({"cache"})
-_SENT_UNHASHED = msgspec.json.Decoder(
-    msgspec.defstruct(
-        "_SentUnhashed", [(name, Any, None) for name in sorted(BODY_EXCLUDED - _NEVER_SENT)]
-    )
-)
 _LENGTH_BYTES = 8
 _ENCODER = msgspec.json.Encoder(order="deterministic")
 
@@ -96,15 +90,6 @@ def canonical_request(document: dict[str, Any]) -> bytes:
             numbers are ``int``.
     """
     return _ENCODER.encode({k: v for k, v in document.items() if k not in BODY_EXCLUDED})
-
-
-def sent_unhashed(body: bytes) -> tuple[Any, ...]:
-    """What of an admitted body goes to providers though it is left out of the fingerprint.
-
-    A provider may refuse a request for such a field alone. Only those fields are decoded (1 µs and
-    a millisecond for 2 MB); one that is null counts as one that is not there.
-    """
-    return msgspec.structs.astuple(_SENT_UNHASHED.decode(body))
 
 
 def fingerprint(

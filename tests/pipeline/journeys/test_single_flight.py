@@ -220,6 +220,26 @@ async def test_a_refusal_of_a_stream_leaves_whole_answers_alone(pipeline: Pipeli
     assert outcomes == ["failed", "completed"]
 
 
+async def test_a_refusal_of_how_numbers_are_written_is_his(pipeline: Pipeline) -> None:
+    """Tokens written as decimals are the same tokens to us, and none to some providers."""
+
+    def picky(asked: Asked) -> Script:
+        is_decimal = isinstance(asked.body["input"][0], float)
+        answer = refused(400) if is_decimal else embedded(asked)
+        return msgspec.structs.replace(answer, before=(2.0,))
+
+    travel = Travel(pipeline, first=ScriptedProvider(picky))
+    await travel.start()
+    same: dict[str, Any] = {"operation": "embeddings", "model": "embed", "fingerprint": SAME}
+    await travel.ask(
+        travel.request(0, body=b'{"model":"embed","input":[1.0,2.0]}', **same),
+        travel.request(1, body=b'{"model":"embed","input":[1,2]}', **same),
+    )
+    outcomes = [travel.end_of(request_id(number)).outcome for number in range(2)]
+    assert outcomes == ["failed", "completed"]
+    assert len(travel.first.asked) == 2
+
+
 async def test_many_different_requests_that_are_all_refused_are_three_calls(
     pipeline: Pipeline,
 ) -> None:

@@ -120,8 +120,8 @@ PARAMETERS: list[dict[str, Any]] = [
         {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [F, G]}},
     )
 ] + [
-    {"tools": [], "tool_choice": "auto"},
     {"tool_choice": "none"},
+    {"top_logprobs": 0},
     {"functions": [FUNCTION], "function_call": "auto"},
     {"functions": [FUNCTION], "function_call": {"name": "f"}},
     {"response_format": {"type": "text"}},

@@ -239,7 +239,12 @@ ROWS = [
         "invalid_value",
         "tool_choice",
     ),
-    row("H37", {"tool_choice": "required"}, "invalid_value", "tool_choice"),
+    row("H36", {"tools": []}, "invalid_value", "tools"),
+    row("H36", {"tools": [], "tool_choice": "auto"}, "invalid_value", "tools"),
+    *(
+        row("H37", {"tool_choice": choice}, "invalid_value", "tool_choice")
+        for choice in ("required", "auto", {"type": "web_search"})
+    ),
     row("H37", {"tools": [TOOL], "tool_choice": "f"}, "invalid_value", "tool_choice"),
     row("H37", {"tools": [TOOL], "tool_choice": 1}, "invalid_type", "tool_choice"),
     row(
@@ -307,6 +312,8 @@ ROWS = [
     row("H41", {"best_of": 2, "n": 3}, "out_of_range", "best_of", TEXT),
     row("H42", {"logprobs": True, "top_logprobs": 10**6}, "out_of_range", "top_logprobs"),
     row("H42", {"logprobs": 10**6}, "invalid_type", "logprobs"),
+    row("H42", {"top_logprobs": 2}, "invalid_value", "top_logprobs"),
+    row("H42", {"logprobs": False, "top_logprobs": 2}, "invalid_value", "top_logprobs"),
     row("H42", {"logprobs": 10**6}, "out_of_range", "logprobs", TEXT),
     row("H42", {"logit_bias": {str(i): 1 for i in range(100_000)}}, "invalid_value", "logit_bias"),
     row("H42", {"logit_bias": {"1": 101}}, "out_of_range", "logit_bias"),

@@ -85,6 +85,22 @@ def test_bad_json_is_refused_with_its_code(body: bytes, code: str) -> None:
     assert len(error.message) < 200
 
 
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (rb'{"a": "\ud800"}', "half a surrogate pair in a string"),
+        (rb'{"a": "\\\uDBFF"}', "half a surrogate pair in a string"),
+        (rb'{"a": "\\ud800', "Input data was truncated"),
+        (rb'{"a": "\ud83d\ude00', "Input data was truncated"),
+    ],
+)
+def test_half_a_pair_is_not_taken_for_a_body_that_is_cut_off(body: bytes, why: str) -> None:
+    """The message says what is wrong, so that nobody looks for lost bytes."""
+    error = parse_object(body, max_bytes=MAX_BYTES)
+    assert isinstance(error, PublicError)
+    assert why in error.message
+
+
 ACCEPTED: list[Any] = [
     pytest.param(b"{}", {}, id="empty-object"),
     pytest.param(b' {"a" : [ ] } \n', {"a": []}, id="white-space"),

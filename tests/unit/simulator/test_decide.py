@@ -250,6 +250,27 @@ def test_required_tool_is_the_one_that_the_user_names() -> None:
     assert (named.tool, named.text, first.tool) == ("get_time", "{}", "get_weather")
 
 
+@pytest.mark.parametrize(
+    ("content", "mode", "allowed", "called"),
+    [
+        ("hello", "required", ["get_time"], "get_time"),
+        ("hello", "auto", ["get_time"], ""),
+        ("get_time now", "auto", ["get_time"], "get_time"),
+        ("get_weather now", "auto", ["get_time"], ""),
+        ("get_weather now", "required", ["get_time", "get_weather"], "get_weather"),
+    ],
+)
+def test_only_allowed_tools_are_called(
+    content: str, mode: str, allowed: list[str], called: str
+) -> None:
+    """Among them the choice is as among all: the named one, or where one is required the first."""
+    other = {"type": "function", "function": {"name": "get_time"}}
+    named = [{"type": "function", "function": {"name": name}} for name in allowed]
+    choice = {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": named}}
+    fields: dict[str, Any] = {"tools": [TOOL, other], "tool_choice": choice}
+    assert planned(content=content, **fields).outputs[0].tool == called
+
+
 def test_tool_arguments_that_are_cut_say_length() -> None:
     """A tool call beyond ``max_tokens`` ends with ``length``, like any answer."""
     output = planned(tools=[TOOL], tool_choice="required", max_tokens=2).outputs[0]
@@ -340,6 +361,21 @@ def test_times_to_first_token_are_spread_around_the_median() -> None:
             Operation.CHAT,
             "tool_choice",
         ),
+        (
+            {
+                "tools": [TOOL],
+                "tool_choice": {
+                    "type": "allowed_tools",
+                    "allowed_tools": {
+                        "mode": "auto",
+                        "tools": [{"type": "function", "function": {"name": "other"}}],
+                    },
+                },
+            },
+            Operation.CHAT,
+            "tool_choice",
+        ),
+        ({"top_logprobs": 2}, Operation.CHAT, "top_logprobs"),
         (
             {"response_format": {"type": "json_schema"}},
             Operation.CHAT,

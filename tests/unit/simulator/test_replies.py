@@ -2,7 +2,7 @@
 
 import gzip
 import json
-from math import inf
+from math import exp, inf
 from typing import Any
 
 import pytest
@@ -269,6 +269,40 @@ def test_whole_answer_has_openais_shape() -> None:
     }
     assert answer["usage"]["completion_tokens"] == 8
     assert reply.body_bytes == len(_body(reply))
+
+
+@pytest.mark.parametrize("top", [None, 0, 1, 20])
+def test_log_probabilities_are_openais(top: int | None) -> None:
+    """One a token, the likeliest first; the same in a stream, token by token."""
+    fields: dict[str, Any] = {"logprobs": True, "top_logprobs": top, "n": 2}
+    plan, reply, _ = _whole("sim-fast:tokens=6", **fields)
+    whole = [choice["logprobs"] for choice in json.loads(_body(reply))["choices"]]
+    for logprobs, output in zip(whole, plan.outputs, strict=True):
+        assert logprobs["refusal"] is None
+        assert [it["token"] for it in logprobs["content"]] == list(output.tokens)
+        for said in logprobs["content"]:
+            assert bytes(said["bytes"]).decode() == said["token"]
+            likely = said["top_logprobs"]
+            assert len({it["token"] for it in likely}) == len(likely) == (top or 0)
+            assert [it["logprob"] for it in likely] == sorted(
+                (it["logprob"] for it in likely), reverse=True
+            )
+            assert likely[:1] in ([], [{key: said[key] for key in ("token", "logprob", "bytes")}])
+            assert sum(exp(it["logprob"]) for it in likely) <= 1.000001
+    choices = _choices(_chunks(_streamed("sim-fast:tokens=6", **fields)[1]))
+    for index, logprobs in enumerate(whole):
+        mine = [it["logprobs"] for it in choices if it["index"] == index]
+        assert (mine[0], mine[-1]) == (None, None)
+        assert [said for it in mine[1:-1] for said in it["content"]] == logprobs["content"]
+
+
+def test_a_tool_call_has_no_log_probabilities() -> None:
+    """They are of what is said."""
+    tools = [{"type": "function", "function": {"name": "look"}}]
+    fields: dict[str, Any] = {"tools": tools, "tool_choice": "required", "logprobs": True}
+    (choice,) = json.loads(_body(_whole("sim-fast", **fields)[1]))["choices"]
+    streamed = _choices(_chunks(_streamed("sim-fast", **fields)[1]))
+    assert {str(it["logprobs"]) for it in (choice, *streamed)} == {"None"}
 
 
 def test_whole_answer_without_usage_has_none() -> None:

@@ -52,6 +52,13 @@ def output_caps_agree(document: dict[str, Any]) -> Fault | None:
     return wrong_value("not allowed together with 'max_completion_tokens'").within("max_tokens")
 
 
+def top_logprobs_agree(document: dict[str, Any]) -> Fault | None:
+    """The likeliest tokens are told beside log probabilities only."""
+    if document.get("top_logprobs") and document.get("logprobs") is not True:
+        return wrong_value("only allowed when 'logprobs' is true").within("top_logprobs")
+    return None
+
+
 CHAT = Form(
     fields={
         **COMMON,
@@ -76,6 +83,7 @@ CHAT = Form(
     required=("model", "messages"),
     agreements=(
         output_caps_agree,
+        top_logprobs_agree,
         stream_options_agree,
         tool_choice_agrees,
         function_call_agrees,

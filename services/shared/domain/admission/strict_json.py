@@ -34,6 +34,7 @@ _INT64_END = 2.0**63
 _DIGITS_AS_ZERO = bytes.maketrans(b"123456789", b"000000000")
 _TWENTY_DIGITS = b"0" * 20
 _INTEGER_OF_TWENTY_DIGITS = re.compile(rb"(?<![\d.])\d{20,}+(?![\d.eE])")
+_HALF_A_PAIR = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
 _MAX_BRACKETS = 2 * MAX_JSON_CONTAINERS
@@ -65,8 +66,11 @@ def parse_object(
     try:
         document = _DECODER.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as why:
+        # of half a pair near the end of a body the parser says that the body is cut off
+        is_half = "truncated" in str(why) and _HALF_A_PAIR.search(unescaped)
+        what = "half a surrogate pair in a string" if is_half else str(why)
         return PublicError(
-            code="json_invalid", message=f"The body is not valid JSON in UTF-8 ({why})."
+            code="json_invalid", message=f"The body is not valid JSON in UTF-8 ({what})."
         )
     return _document_error(document, skeleton, body) or document
 

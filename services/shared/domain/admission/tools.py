@@ -39,7 +39,7 @@ _tool = by_type(
     },
     other=anything,  # tools that a provider runs itself
 )
-tools = array(_tool, of="objects", most=MAX_TOOLS)
+tools = array(_tool, of="objects", least=1, most=MAX_TOOLS)
 functions = array(_function, of="objects", most=MAX_TOOLS)
 
 _by_name = shape({"name": text}, required=("name",))
@@ -83,10 +83,10 @@ def function_call(value: object) -> Fault | None:
 
 
 def tool_choice_agrees(document: Document) -> Fault | None:
-    """A choice names tools that are offered, and one can only be required where there are some."""
+    """A choice names tools that are offered; where none are, only ``none`` can be chosen."""
     choice = document.get("tool_choice")
     offered = {_tool_name(tool) for tool in document.get("tools") or ()}
-    if choice == "required" and not offered:
+    if choice not in (None, "none") and not offered:
         return wrong_value("only allowed when 'tools' are given").within("tool_choice")
     if not isinstance(choice, dict):
         return None
