@@ -178,7 +178,7 @@ def train(rows: Sequence[dict[str, Any]], encode: Encode) -> dict[str, Any]:
     return {"features": list(NAMES), "bias": fit.bias, "trees": trees, "scale": list(SCALE)}
 
 
-SCALE = ((-4.0, 0.0), (0.0, 0.75), (2.5, 0.88), (5.0, 0.95), (7.0, 1.0))
+SCALE = ((-4.0, 0.0), (0.0, 0.75), (2.4, 0.88), (5.0, 0.95), (7.0, 1.0))
 """Log-odds and the score that stands for them: .88, the default threshold, in its place."""
 
 

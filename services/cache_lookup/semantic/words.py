@@ -63,7 +63,7 @@ class Words(msgspec.Struct, frozen=True, eq=False):
         shapes: The same as they were written.
         content: Stems of those that carry meaning, in order.
         bare: The same words, not stemmed.
-        is_english: Whether its small words are English ones; a few keywords are.
+        is_english: Whether its small words are English ones; of keywords alone nobody knows.
     """
 
     tokens: tuple[str, ...]
@@ -93,10 +93,7 @@ def _is_english(tokens: list[str]) -> bool:
     plain = [token.strip(".,;:!?¿¡()\"'") for token in tokens]
     english = sum(token in FUNCTION_WORDS for token in plain)
     foreign = sum(token in FOREIGN_WORDS for token in plain)
-    return english > foreign or (foreign == 0 and len(plain) <= _FEW)
-
-
-_FEW = 3
+    return english > foreign
 
 
 @lru_cache(maxsize=16_384)

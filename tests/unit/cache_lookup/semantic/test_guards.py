@@ -41,6 +41,7 @@ DIFFERENT = [
     ("word", "How do I renew my subscription?", "How do I cancel my subscription?"),
     ("language", "\u00bfC\u00f3mo activo mi tarjeta?", "\u00bfC\u00f3mo cancelo mi tarjeta?"),
     ("language", "Wie k\u00fcndige ich mein Konto?", "Wie er\u00f6ffne ich mein Konto?"),
+    ("language", "Ninawezaje kufunga akaunti?", "Ninawezaje kufungua akaunti?"),
     ("sign", "Is -7 a prime?", "Is 7 a prime?"),
     ("sign", "Solve y^2 + 5y = 6", "Solve y^2 - 5y = 6"),
     ("sign", "What does tar -x do?", "What does tar -X do?"),
