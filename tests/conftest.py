@@ -11,6 +11,7 @@ import pytest
 
 pytest_plugins = [
     "tests.support.encoder_files",
+    "tests.support.every_core",
     "tests.support.kafka_broker",
     "tests.support.redis_server",
 ]
