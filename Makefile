@@ -71,9 +71,12 @@ types: install
 import-rules: install
 	@$(BIN)/lint-imports --no-logo
 
+# A process a core leaves no core for a second thread of numpy's, which would wait busily.
 .PHONY: fast-tests
+fast-tests: export OPENBLAS_NUM_THREADS := 1
 fast-tests: install
-	$(BIN)/pytest $(wildcard $(FAST_TESTS)) -m 'not ($(NOT_FAST))' --hypothesis-profile=quick -n auto -p no:schemathesis $(PYTEST_ARGS)
+	$(BIN)/python -m tests.support.every_core $(wildcard $(FAST_TESTS)) -m 'not ($(NOT_FAST))' \
+	  --hypothesis-profile=quick -p no:schemathesis -p no:anyio -p no:cacheprovider $(PYTEST_ARGS)
 
 .PHONY: coverage-core
 coverage-core: install  ## Test that every branch of what decides and of the domain is covered

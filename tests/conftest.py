@@ -1,5 +1,7 @@
 """What holds for every test: options, time limits, and no real provider by accident."""
 
+import functools
+import gc
 import os
 from collections.abc import Generator
 from pathlib import Path
@@ -9,12 +11,14 @@ import pytest
 
 pytest_plugins = [
     "tests.support.encoder_files",
+    "tests.support.every_core",
     "tests.support.kafka_broker",
     "tests.support.redis_server",
 ]
 
 _TESTS = Path(__file__).parent
 _PROCESS_TIMEOUT_S = 180
+_ALLOCATIONS_A_COLLECTION = 50_000  # Python's 700 cost a twentieth of the time of all tests
 _REAL_THINGS = ("kafka", "redis", "e2e", "browser")
 _FOREIGN_SETTINGS = ("OPENAI_", "MILLRACE_", "OTEL_", "SCHEMA_REGISTRY_")
 _KEPT_SETTINGS = (
@@ -53,16 +57,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
-    """Forget the environment's real providers and running stacks: no test may reach them."""
+    """Forget the environment's real providers and running stacks: no test may reach them.
+
+    And collect garbage seldom.
+    """
     for name in list(os.environ):
         if name.startswith(_FOREIGN_SETTINGS) and name not in _KEPT_SETTINGS:
             del os.environ[name]
+    gc.set_threshold(_ALLOCATIONS_A_COLLECTION, 20, 50)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark end-to-end tests by their folder; give tests that start processes time for it."""
     for item in items:
-        folder = item.path.relative_to(_TESTS).parts[0]
+        folder = _folder_of(item.path)
         if folder == "e2e":
             item.add_marker(pytest.mark.e2e)
         starts_processes = folder in {"e2e", "integration"} or any(
@@ -71,6 +79,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         starts_processes |= "encoder_files" in getattr(item, "fixturenames", ())  # it runs pip
         if starts_processes and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(_PROCESS_TIMEOUT_S))
+
+
+@functools.cache
+def _folder_of(path: Path) -> str:
+    return path.relative_to(_TESTS).parts[0]
 
 
 @pytest.hookimpl(wrapper=True)

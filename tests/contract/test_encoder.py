@@ -1,6 +1,7 @@
 """What every ``Encoder`` does: the real one on both of its paths, and the fake."""
 
 import asyncio
+import functools
 import subprocess
 import sys
 from collections.abc import Callable
@@ -25,20 +26,31 @@ FAR = "Sourdough bread rises overnight in a warm kitchen."
 Make = Callable[[], Encoder]
 
 
-def _numpy_encoder(folder: Path) -> Encoder:
+def _numpy_encoder(folder: Path) -> MiniLmEncoder:
     return MiniLmEncoder(NumpyModel(folder / WEIGHTS), read_tokens(folder / TOKENIZER))
+
+
+def _onnx_encoder(folder: Path) -> MiniLmEncoder:
+    assert (folder / GRAPH).is_file()
+    return load_encoder(folder)
+
+
+_LOADERS = {"onnx": _onnx_encoder, "numpy": _numpy_encoder}
+
+
+@pytest.fixture(scope="module")
+def loaded(encoder_files: Path) -> Callable[[str], MiniLmEncoder]:
+    """Each real encoder as it was loaded once: loading takes longer than most of these tests."""
+    return functools.cache(lambda kind: _LOADERS[kind](encoder_files))
 
 
 @pytest.fixture(params=["onnx", "numpy", "fake"])
 def make(request: pytest.FixtureRequest) -> Make:
-    """Makes encoders of one kind."""
+    """Makes encoders of one kind, which remember nothing yet; the real ones share their model."""
     if request.param == "fake":
         return FakeEncoder
-    folder: Path = request.getfixturevalue("encoder_files")
-    if request.param == "numpy":
-        return lambda: _numpy_encoder(folder)
-    assert (folder / GRAPH).is_file()
-    return lambda: load_encoder(folder)
+    one = request.getfixturevalue("loaded")(request.param)
+    return lambda: MiniLmEncoder(one._model, one._tokens)
 
 
 @pytest.fixture
@@ -129,9 +141,12 @@ def test_knows_no_text_that_it_would_take_for_another(encoder: Encoder, text: st
     assert not encoder.knows(text)
 
 
-def test_builds_and_dimensions_are_fixed(make: Make) -> None:
+@pytest.mark.parametrize("load", [*_LOADERS.values(), lambda _: FakeEncoder()])
+def test_builds_and_dimensions_are_fixed(
+    load: Callable[[Path], Encoder], encoder_files: Path
+) -> None:
     """Two encoders of one kind have one build, by which their vectors may be compared."""
-    one, other = make(), make()
+    one, other = load(encoder_files), load(encoder_files)
     assert one.build == other.build
     assert one.build
     assert one.dimensions == 384
@@ -171,19 +186,23 @@ PUBLISHED = [[1.0, 0.6660, 0.1046], [0.6660, 1.0, 0.1411], [0.1046, 0.1411, 1.0]
 """Similarities of the three under this model, in the quick start of Sentence Transformers."""
 
 
-async def test_the_numpy_path_has_the_published_similarities(encoder_files: Path) -> None:
+async def test_the_numpy_path_has_the_published_similarities(
+    loaded: Callable[[str], MiniLmEncoder],
+) -> None:
     """The weights are those of the published model, and so is what is done with them."""
-    vectors = await _numpy_encoder(encoder_files).encode(QUICKSTART)
+    vectors = await loaded("numpy").encode(QUICKSTART)
     np.testing.assert_allclose(vectors @ vectors.T, PUBLISHED, atol=1e-4)
 
 
-async def test_eight_bits_stay_close_to_the_full_model(encoder_files: Path) -> None:
+async def test_eight_bits_stay_close_to_the_full_model(
+    loaded: Callable[[str], MiniLmEncoder],
+) -> None:
     """Texts of all lengths keep their place, and pairs their similarity."""
     sentence = "Which of our orders from last week was shipped late, and who asked for a refund?"
     words = sentence.split()
     texts = [*QUICKSTART, QUESTION, NEAR, FAR, *(" ".join(words[: n + 1] * 3) for n in range(15))]
-    quick = await load_encoder(encoder_files).encode(texts)
-    full = await _numpy_encoder(encoder_files).encode(texts)
+    quick = await loaded("onnx").encode(texts)
+    full = await loaded("numpy").encode(texts)
     cosines = (quick * full).sum(axis=1)
     assert cosines.mean() > 0.99
     assert cosines.min() > 0.98

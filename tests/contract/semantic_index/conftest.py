@@ -7,16 +7,22 @@ client has instead of a server, which is Qdrant's own idea of what is answered.
 import warnings
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import pytest
-from qdrant_client import AsyncQdrantClient
 
 from services.shared.adapters.numpy_semantic_index import NumpySemanticIndex
-from services.shared.adapters.qdrant_semantic_index import QdrantSemanticIndex
 from services.shared.ports.semantic_index import SemanticIndex
 from tests.support.fake_clock import FakeClock
 from tests.support.fake_qdrant import FakeQdrant, fake_qdrant
 from tests.support.semantic_entries import DIMENSIONS
+
+if (
+    TYPE_CHECKING
+):  # Qdrant's client takes two seconds to import, which other tests need not wait for
+    from qdrant_client import AsyncQdrantClient
+
+    from services.shared.adapters.qdrant_semantic_index import QdrantSemanticIndex
 
 MAX_ENTRIES = 8
 _PATIENT_S = 20.0  # the machine may be busy
@@ -25,8 +31,10 @@ _PATIENT_S = 20.0  # the machine may be busy
 @asynccontextmanager
 async def index_on(
     server: FakeQdrant, clock: FakeClock, *, read_s: float = _PATIENT_S, build: str = "fake-1"
-) -> AsyncIterator[QdrantSemanticIndex]:
+) -> AsyncIterator["QdrantSemanticIndex"]:
     """An index on a server."""
+    from qdrant_client import AsyncQdrantClient  # noqa: PLC0415
+
     client = AsyncQdrantClient(url=server.url, check_compatibility=False)
     async with index_of(client, clock, read_s=read_s, build=build) as made:
         yield made
@@ -34,13 +42,17 @@ async def index_on(
 
 @asynccontextmanager
 async def index_of(
-    client: AsyncQdrantClient,
+    client: "AsyncQdrantClient",
     clock: FakeClock,
     *,
     read_s: float = _PATIENT_S,
     build: str = "fake-1",
-) -> AsyncIterator[QdrantSemanticIndex]:
+) -> AsyncIterator["QdrantSemanticIndex"]:
     """An index that a client reaches."""
+    from services.shared.adapters.qdrant_semantic_index import (  # noqa: PLC0415
+        QdrantSemanticIndex,
+    )
+
     try:
         yield QdrantSemanticIndex(
             client,
@@ -61,6 +73,8 @@ async def index(request: pytest.FixtureRequest) -> AsyncIterator[SemanticIndex]:
         yield NumpySemanticIndex(max_entries=MAX_ENTRIES)
         return
     if request.param == "qdrant-local":
+        from qdrant_client import AsyncQdrantClient  # noqa: PLC0415
+
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Payload indexes have no effect in the local")
             async with index_of(AsyncQdrantClient(":memory:"), FakeClock()) as made:

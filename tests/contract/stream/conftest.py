@@ -52,11 +52,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the runs that need a broker."""
     for item in items:
         parameters = item.name.partition("[")[2].rstrip("]").split("-")
-        if item.path.is_relative_to(_FOLDER) and _KAFKA in parameters:
+        if _KAFKA in parameters and item.path.is_relative_to(_FOLDER):
             item.add_marker(pytest.mark.kafka)
-        is_of_runtime = item.path.name in _OF_RUNTIME and _KAFKA in parameters
-        if item.path.is_relative_to(_FOLDER) and is_of_runtime:
-            item.add_marker(pytest.mark.patient)
+            if item.path.name in _OF_RUNTIME:
+                item.add_marker(pytest.mark.patient)
 
 
 @pytest.fixture

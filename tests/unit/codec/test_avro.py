@@ -20,6 +20,7 @@ from services.shared.codec.canonical_form import fingerprint
 from services.shared.codec.errors import InvalidSchema, Unencodable, UnknownSchema
 from services.shared.codec.schemas import PackagedSchema, SchemaStore
 from tests.support.avro_strategies import Document, schemas, values
+from tests.support.slow_examples import slow_examples
 
 
 def packaged(document: Document, *, record: str, version: int, schema_id: int) -> PackagedSchema:
@@ -223,7 +224,7 @@ def test_union_of_several_types_is_read_but_not_written() -> None:
         compile_writer(schema_from_json(document))
 
 
-@settings(max_examples=2 * settings().max_examples)
+@settings(max_examples=2 * slow_examples.max_examples)
 @given(st.data())
 def test_we_and_fastavro_write_and_read_the_same(data: st.DataObject) -> None:
     """For any schema and value: one encoding, and it is read back as what was written."""
@@ -237,7 +238,7 @@ def test_we_and_fastavro_write_and_read_the_same(data: st.DataObject) -> None:
     assert compile_reader(schema_from_json(document))(bytes(out), 0) == (value, len(out))
 
 
-@settings(max_examples=2 * settings().max_examples)
+@settings(max_examples=2 * slow_examples.max_examples)
 @given(st.data())
 def test_mutilated_record_is_refused_or_is_another_valid_record(data: st.DataObject) -> None:
     """K10: after a flipped byte or a cut, nothing but ``Undecodable`` is ever raised."""

@@ -18,6 +18,7 @@ from services.shared.codec.compatibility import (
 from services.shared.codec.errors import InvalidSchema
 from services.shared.domain.compatibility import Compatibility
 from tests.support.avro_strategies import Document, covering_values, evolutions, schemas
+from tests.support.slow_examples import slow_examples
 
 
 def record(*fields: Document, **more: Any) -> Document:
@@ -199,7 +200,7 @@ def test_schema_is_compatible_with_itself(document: Document) -> None:
     assert compare(document, document) == []
 
 
-@settings(max_examples=3 * settings().max_examples)
+@settings(max_examples=3 * slow_examples.max_examples)
 @given(st.data())
 def test_we_and_fastavro_agree_on_what_can_be_read(data: st.DataObject) -> None:
     """We claim a schema pair compatible exactly when fastavro reads values of every shape."""

@@ -12,6 +12,7 @@ from services.shared.domain.admission.limits import Limits, limits_from_configur
 from services.shared.domain.configuration import Limits as ConfiguredLimits
 from services.shared.domain.errors import ERRORS, PublicError
 from services.shared.domain.events import CachePolicy, Operation
+from tests.support.slow_examples import slow_examples
 
 CHAT, TEXT, EMBED = Operation.CHAT, Operation.TEXT_COMPLETION, Operation.EMBEDDINGS
 ASK = {"role": "user", "content": "Hi"}
@@ -425,6 +426,7 @@ FIELDS = st.sampled_from(
 )
 
 
+@slow_examples
 @given(st.sampled_from(Operation), st.dictionaries(FIELDS, ODD))
 def test_admission_never_raises(operation: Operation, document: dict[str, Any]) -> None:
     """Whatever JSON comes, the answer is an admitted body or an error that has a meaning."""

@@ -19,6 +19,7 @@ from services.shared.domain.fingerprint import (
     canonical_request,
     fingerprint,
 )
+from tests.support.slow_examples import slow_examples
 
 BODY: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
 JSON_VALUES = st.recursive(
@@ -71,6 +72,7 @@ def shuffled(value: object, order: random.Random) -> object:
     return [shuffled(item, order) for item in value] if isinstance(value, list) else value
 
 
+@slow_examples
 @given(DOCUMENTS, st.randoms(use_true_random=False))
 def test_the_order_of_keys_means_nothing(document: dict[str, Any], order: random.Random) -> None:
     """Objects with equal members are one request, at every depth."""
@@ -78,6 +80,7 @@ def test_the_order_of_keys_means_nothing(document: dict[str, Any], order: random
     assert of(json.dumps(shuffled(body, order))) == of(body)
 
 
+@slow_examples
 @given(DOCUMENTS, st.booleans(), st.sampled_from([None, 2]))
 def test_the_way_json_is_written_means_nothing(
     document: dict[str, Any],
@@ -164,6 +167,7 @@ def test_every_change_of_what_shapes_the_answer_changes_the_key() -> None:
     assert len(set(keys)) == len(keys)
 
 
+@slow_examples
 @given(DOCUMENTS, DOCUMENTS)
 def test_different_requests_have_different_keys(one: dict[str, Any], other: dict[str, Any]) -> None:
     """Only equal documents share a key (``True`` is not 1, unlike in Python)."""

@@ -15,6 +15,7 @@ from services.shared.domain.admission.limits import (
 )
 from services.shared.domain.admission.strict_json import parse_object
 from services.shared.domain.errors import ERRORS, PublicError
+from tests.support.slow_examples import slow_examples
 
 MAX_BYTES = 4 * 1024 * 1024
 SMALL_DEPTH = 4
@@ -282,6 +283,7 @@ def test_parser_and_reference_agree_on_noise(text: str) -> None:
     agrees(f'{{"a":{text}}}'.encode())
 
 
+@slow_examples
 @given(DOCUMENTS, st.booleans(), st.sampled_from([None, 1, "\t"]))
 def test_parser_and_reference_agree_on_json(
     document: dict[str, Any],
@@ -294,6 +296,7 @@ def test_parser_and_reference_agree_on_json(
     )
 
 
+@slow_examples
 @given(DOCUMENTS, st.data())
 def test_parser_and_reference_agree_on_damaged_json(
     document: dict[str, Any], data: st.DataObject
@@ -305,6 +308,7 @@ def test_parser_and_reference_agree_on_damaged_json(
     agrees(body[:at] + middle + body[at + 1 :])
 
 
+@slow_examples
 @given(DOCUMENTS, st.text(max_size=3), VALUES, VALUES)
 def test_a_key_doubled_anywhere_is_found(
     document: dict[str, Any], key: str, one: object, other: object

@@ -23,6 +23,7 @@ from services.shared.domain.usage_windows import (
     sketch_of,
     tally_of,
 )
+from tests.support.slow_examples import slow_examples
 
 DIMENSIONS = Dimensions("acme", "small", "simulator", "sim-chat", "gold", "search", "chat")
 START_MS = 1_780_000_000_000
@@ -73,6 +74,7 @@ def test_a_tally_and_its_record_have_the_same_fields() -> None:
     )
 
 
+@slow_examples
 @given(tallies)
 def test_a_tally_survives_the_wire(tally: Tally) -> None:
     """Property: counting on from a decoded record is counting on from the tally."""
@@ -83,6 +85,7 @@ def test_a_tally_survives_the_wire(tally: Tally) -> None:
     assert (sent.window_start, sent.window_s, sent.source_partition) == (START_MS, 10, 0)
 
 
+@slow_examples
 @given(st.lists(tallies, max_size=4))
 def test_the_order_of_partitions_leaves_no_trace(parts: list[Tally]) -> None:
     """Property: merged windows are equal bit for bit, whichever partition was read first."""
@@ -91,6 +94,7 @@ def test_the_order_of_partitions_leaves_no_trace(parts: list[Tally]) -> None:
     assert merge_partials(windows) == merge_partials(reversed(windows))
 
 
+@slow_examples
 @given(st.lists(tallies, min_size=1, max_size=4))
 def test_partitions_of_a_window_are_added_up(parts: list[Tally]) -> None:
     """Property: every counter and every sketch is the sum of its partials."""

@@ -38,6 +38,7 @@ from tests.support.gateway_desk import (
     STRANGER_KEY,
     chunk,
 )
+from tests.support.slow_examples import slow_examples
 
 ACME = KEYS["acme-1"]
 
@@ -374,6 +375,7 @@ def interleaved(
     return log, first, whole[first]
 
 
+@slow_examples
 @given(interleaved())
 def test_a_reader_takes_one_attempt_whole_and_nothing_else(
     history: tuple[list[ResultChunk], tuple[str, int], list[ResultChunk]],

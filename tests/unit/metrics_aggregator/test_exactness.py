@@ -12,6 +12,7 @@ from services.metrics_aggregator.decide import Policy
 from services.shared.domain.events import InferenceFinished
 from services.shared.ports.folding import Logged
 from tests.support.folded_table import FOREVER_S, Published, Table, recompute, steps_of
+from tests.support.slow_examples import slow_examples
 from tests.support.terminals import T0_MS, answered, failed, hit
 
 POLICY = Policy(grace_ms=20_000, max_series=3, max_tenants=2)
@@ -95,7 +96,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.timeout(60)
-@settings(max_examples=settings().max_examples)
+@slow_examples
 @given(logs(), lives)
 def test_windows_are_those_of_one_pass_over_the_log(log: Log, script: list[Life]) -> None:
     """Property: kills, redelivery and rewinding leave no trace in any window of any length."""
@@ -137,6 +138,7 @@ def totals(published: Published) -> dict[int, int]:
     return counted
 
 
+@slow_examples
 @given(logs())
 def test_every_length_of_window_holds_every_request(log: Log) -> None:
     """Property: late or early, overflow or not, a request is in one window of each length."""

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.model_caller.wire import upstream_body
+from tests.support.slow_examples import slow_examples
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(max_size=8),
@@ -15,6 +16,7 @@ JSON = st.recursive(
 )
 
 
+@slow_examples
 @given(st.dictionaries(st.text(max_size=8), JSON, max_size=6), st.text(max_size=20))
 def test_everything_but_the_model_passes_as_it_is(body: dict[str, object], model: str) -> None:
     """Unknown fields go to the provider; the model is its own name for it; ours are left out."""

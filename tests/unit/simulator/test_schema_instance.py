@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.simulator.schema_instance import instance_text
+from tests.support.slow_examples import slow_examples
 
 SCHEMAS: dict[str, dict[str, object]] = {
     "nothing said": {},
@@ -119,6 +120,7 @@ VALUES = st.recursive(
 )
 
 
+@slow_examples
 @given(st.dictionaries(KEYWORDS, VALUES))
 def test_any_object_is_taken_for_a_schema(schema: dict[str, object]) -> None:
     """Whatever stands where a schema should be, JSON comes out and nothing is raised."""
