@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from uuid import uuid4
 
+from services.cache_lookup.flights import Flights
 from services.cache_lookup.health import said_of_entries, said_of_judgements
 from services.cache_lookup.joining import Joining
 from services.cache_lookup.pacing import Pacing
@@ -135,7 +136,10 @@ async def looking_up(  # noqa: PLR0913  # named, one a collaborator
         compared_by: What questions are compared by; None = no alias has a semantic tier.
     """
     joining = Joining(
-        clock=tools.clock, registry=tools.registry, holder=tools.slot or f"{SERVICE}-{uuid4().hex}"
+        clock=tools.clock,
+        registry=tools.registry,
+        holder=tools.slot or f"{SERVICE}-{uuid4().hex}",
+        flights=Flights(capped_features=configuration.features.keys()),
     )
     tasks = BackgroundTasks(on_failure=tools.outbox.give_up)
     tasks.start(

@@ -5,7 +5,7 @@ its answer (its joiners). All that is known of them is here; ``consequences.py``
 says what follows from a leader's end, ``joining.py`` does it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Generic, TypeVar
 
 import msgspec
@@ -14,7 +14,7 @@ from services.shared.domain.events import Hop, InferenceRequested, Operation
 from services.shared.domain.ids import NO_REPLY
 
 W = TypeVar("W")
-Key = tuple[str, str, bool, str]
+Key = tuple[str, str, bool, str, str]
 
 MOST_JOINERS = 1_000
 """Requests that wait for others at most; half of the slots stay free for everybody else."""
@@ -103,17 +103,24 @@ class Flights(Generic[W]):
     """
 
     def __init__(
-        self, *, most_joiners: int = MOST_JOINERS, most_bytes: int = MOST_JOINED_BYTES
+        self,
+        *,
+        capped_features: Container[str] = (),
+        most_joiners: int = MOST_JOINERS,
+        most_bytes: int = MOST_JOINED_BYTES,
     ) -> None:
         """Know of none.
 
         Args:
+            capped_features: Features with caps of their own on the length of answers; requests of
+                one are identical only to others of it, for an answer may be cut off at its cap.
             most_joiners: Requests that may wait; the next ones lead.
             most_bytes: What their records may hold.
         """
         self.leaders: dict[bytes, Flight[W]] = {}
         self.joined: dict[str, Flight[W]] = {}
         self.joined_bytes = 0
+        self._capped_features = capped_features
         self._most_joiners = most_joiners
         self._most_bytes = most_bytes
         self._by_key: dict[Key, list[Flight[W]]] = {}
@@ -135,7 +142,7 @@ class Flights(Generic[W]):
         """
         if bypasses and not is_retry:
             return None
-        flights = self._by_key.get(_key(request, bypasses=bypasses))
+        flights = self._by_key.get(self._key(request, bypasses=bypasses))
         if flights is None or self._is_known(request) or self._is_full:
             return None
         open_to_it = [
@@ -166,7 +173,7 @@ class Flights(Generic[W]):
             return
         deadline_ms = request.deadline_at or int(now_ms) + UNLIMITED_MS
         flight: Flight[W] = Flight(
-            key=_key(request, bypasses=bypasses),
+            key=self._key(request, bypasses=bypasses),
             leader_id=request.request_id,
             key_id=request.key_id,
             priority=request.priority,
@@ -240,6 +247,16 @@ class Flights(Generic[W]):
         """Whether a request of this id leads or waits already: another record of it goes on."""
         return request.request_id in self.joined or request.request_id.encode() in self.leaders
 
+    def _key(self, request: InferenceRequested, *, bypasses: bool) -> Key:
+        """What identical requests have in common; past the cache, only repetitions of one key do."""
+        return (
+            request.tenant,
+            request.fingerprint,
+            bypasses,
+            request.key_id if bypasses else "",
+            request.feature if request.feature in self._capped_features else "",
+        )
+
     def _dismiss(self, flight: Flight[W]) -> Sequence[Joiner[W]]:
         joiners = list(flight.joiners.values())
         for joiner in joiners:
@@ -250,11 +267,6 @@ class Flights(Generic[W]):
 def in_order(joiners: Iterable[Joiner[W]]) -> list[Joiner[W]]:
     """The order in which joiners run again: the first of the most urgent leads the others."""
     return sorted(joiners, key=lambda joiner: joiner.request.priority)
-
-
-def _key(request: InferenceRequested, *, bypasses: bool) -> Key:
-    """What identical requests have in common; past the cache, only repetitions of one key do."""
-    return (request.tenant, request.fingerprint, bypasses, request.key_id if bypasses else "")
 
 
 def _is_streamed(request: InferenceRequested) -> bool:

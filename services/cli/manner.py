@@ -10,7 +10,10 @@ import typer
 ConfigOption = Annotated[
     Path | None,
     typer.Option(
-        "--config", envvar="MILLRACE_CONFIG", help="Default: ./millrace.yaml.", metavar="FILE"
+        "--config",
+        envvar="MILLRACE_CONFIG",
+        help="Default: what the stack serves by.",
+        metavar="FILE",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="For programs.")]

@@ -5,7 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli.cluster import BootstrapOption, bootstrap_of, running_stack
+from services.cli.cluster import (
+    BootstrapOption,
+    bootstrap_of,
+    configuration_of,
+    running_stack,
+)
 from services.cli.errors import CommandError
 from services.cli.invocation import DEFAULT_DATA, DataOption, Invocation, invocation_of
 from services.cli.manner import (
@@ -21,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from services.cli.cache.desk import Desk
-    from services.shared.domain.configuration import Configuration
 
 NOT_ALL_DONE = 1
 
@@ -82,7 +86,7 @@ def explain_question(  # noqa: PLR0913  # one argument an option
         else explaining.asked_of_request(finished)
     )
     now_ms = SystemClock().now_ms()
-    configuration = _configuration(invocation, config)
+    configuration = configuration_of(invocation, config, data=data)
     controller = None
     if SemanticModes(configuration).of(question.model) is SemanticMode.VERIFIED:
         most_wrong = configuration.cache.semantic.most_wrong
@@ -200,7 +204,7 @@ def report_tenants(  # noqa: PLR0913  # one argument an option
     from services.cli.cache import report  # noqa: PLC0415
 
     invocation = invocation_of(context)
-    most_wrong = _configuration(invocation, config).cache.semantic.most_wrong
+    most_wrong = configuration_of(invocation, config, data=data).cache.semantic.most_wrong
     brokers = bootstrap_of(invocation, bootstrap=bootstrap, data=data)
     controllers = report.controllers_at(
         brokers, most_wrong=most_wrong, unreadable=_lost(invocation)
@@ -219,18 +223,6 @@ def _lost(invocation: Invocation) -> "Callable[[int], None]":
     return lambda count: say(
         invocation.errors, f"{count} records cannot be read; the look-ups skip them too."
     )
-
-
-def _configuration(invocation: Invocation, config: Path | None) -> "Configuration":
-    """What ``--config`` names, else ./millrace.yaml, else what the environment opens."""
-    from services.cli.local_stack.configuration import USUAL_FILE  # noqa: PLC0415
-    from services.shared.adapters.environment import (  # noqa: PLC0415
-        configuration_from_environment,
-    )
-
-    file = invocation.path(config or Path(USUAL_FILE))
-    named = {"MILLRACE_CONFIG": str(file)} if config is not None or file.exists() else {}
-    return configuration_from_environment({**invocation.environ, **named})
 
 
 def _desk(context: typer.Context, redis: str, bootstrap: str, data: Path) -> "Desk":

@@ -34,6 +34,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         layout: The data directory.
+        config: File that it serves by.
         partitions: Partitions of each pipeline topic.
         topics_digest: Of the topics' declarations.
         topics_exist: Whether those very topics were made by an earlier start.
@@ -47,6 +48,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     layout: Layout
+    config: str
     partitions: int
     topics_digest: str
     topics_exist: bool

@@ -160,6 +160,7 @@ def make_plan(
     }
     plan = Plan(
         layout=layout,
+        config=str(chosen.path),
         partitions=partitions,
         topics_digest=digest,
         topics_exist=was_formatted and made is not None and made.digest == digest,

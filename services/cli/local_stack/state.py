@@ -121,6 +121,7 @@ class Stack(msgspec.Struct, kw_only=True):
         pid: The supervisor's process id.
         data: The data directory.
         partitions: Partitions of each pipeline topic.
+        config: File that it serves by, absolute; empty = a stack of an earlier version.
         addresses: URL or ``host:port`` by name.
         processes: Everything that runs.
     """
@@ -129,6 +130,7 @@ class Stack(msgspec.Struct, kw_only=True):
     pid: int
     data: str
     partitions: int
+    config: str = ""
     addresses: dict[str, str] = {}
     processes: list[ProcessRecord] = []
 

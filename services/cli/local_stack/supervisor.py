@@ -188,6 +188,7 @@ class Supervisor:
             pid=os.getpid(),
             data=str(plan.layout.root),
             partitions=plan.partitions,
+            config=plan.config,
             addresses=plan.addresses,
             processes=self.records,
         )

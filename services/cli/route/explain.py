@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from services.cli.cluster import BootstrapOption, bootstrap_of, running_stack
+from services.cli.cluster import (
+    BootstrapOption,
+    bootstrap_of,
+    configuration_of,
+    running_stack,
+)
 from services.cli.errors import CommandError
 from services.cli.invocation import DEFAULT_DATA, DataOption, Invocation, invocation_of
 from services.cli.manner import JsonOption
@@ -18,7 +23,6 @@ if TYPE_CHECKING:
     from services.shared.domain.routing.observed import Observed
 
 _FIELDS = {"chat": "messages", "text_completion": "prompt", "embeddings": "input"}
-_FILE = "millrace.yaml"
 
 
 def explain(  # noqa: PLR0913  # the options of a command
@@ -39,7 +43,7 @@ def explain(  # noqa: PLR0913  # the options of a command
     ] = "",
     config: Annotated[
         Path | None,
-        typer.Option(envvar="MILLRACE_CONFIG", help="Default: millrace.yaml here or of the stack."),
+        typer.Option(envvar="MILLRACE_CONFIG", help="Default: what the stack serves by."),
     ] = None,
     as_json: JsonOption = False,
     bootstrap: BootstrapOption = "",
@@ -76,18 +80,6 @@ def explain(  # noqa: PLR0913  # the options of a command
     if not brokers:
         invocation.errors.print("No broker is named and no stack runs: nothing was observed.")
     show(explanation, invocation)
-
-
-def configuration_of(invocation: Invocation, config: Path | None, *, data: Path) -> "Configuration":
-    """The file that is named, else the one here, else that of the stack, else the environment's."""
-    from services.shared.adapters.environment import (  # noqa: PLC0415
-        configuration_from_environment,
-    )
-
-    usual = [invocation.path(Path(_FILE)), invocation.path(data) / _FILE]
-    named = [invocation.path(config)] if config else [path for path in usual if path.exists()]
-    environ = {**invocation.environ, "MILLRACE_CONFIG": str(named[0])} if named else None
-    return configuration_from_environment(environ or invocation.environ)
 
 
 def body_of(text: str, what: str, model: str, *, folder: Invocation) -> dict[str, Any]:

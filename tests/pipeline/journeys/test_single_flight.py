@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from services.shared.domain.configuration_output import FeatureOutput
 from services.shared.domain.events import (
     CacheMissed,
     CachePolicy,
@@ -31,7 +32,7 @@ from tests.support.scripted_provider import (
     streamed,
     whole,
 )
-from tests.support.stages import publish
+from tests.support.stages import configuration, publish
 
 SAME = "5" * 64
 
@@ -555,3 +556,21 @@ async def test_a_leader_that_never_ends_is_given_up(pipeline: Pipeline) -> None:
     assert misses_of(pipeline) == [request_id(1)]
     await pipeline.advance(2)
     assert misses_of(pipeline) == [request_id(2)]
+
+
+async def test_an_answer_cut_off_for_a_feature_is_not_handed_to_others(pipeline: Pipeline) -> None:
+    """Who asks the same without the feature's cap has a call of his own; the feature's share one."""
+    features = {"terse": FeatureOutput(default_max_tokens=50)}
+    travel = Travel(
+        pipeline, first=ScriptedProvider(slowly), settings=configuration(features=features)
+    )
+    await travel.start()
+    asking = [
+        travel.request(number, fingerprint=SAME, feature=feature, max_output_tokens=0)
+        for number, feature in enumerate(("terse", "", "terse", "other"))
+    ]
+    await travel.ask(*asking)
+    assert misses_of(pipeline) == [request_id(0), request_id(1)]
+    assert [asked.body.get("max_completion_tokens") for asked in travel.first.asked] == [50, None]
+    joined = {row.request_id: row.source_request_id for row in rows_of(pipeline)}
+    assert joined == {request_id(2): request_id(0), request_id(3): request_id(1)}

@@ -71,6 +71,24 @@ def test_who_joins(leader: dict[str, Any], request_: dict[str, Any], *, joins: b
 
 
 @pytest.mark.parametrize(
+    ("leads", "asks", "joins"),
+    [
+        ("capped", "", False),
+        ("", "capped", False),
+        ("capped", "capped-too", False),
+        ("capped", "capped", True),
+        ("free", "", True),
+        ("free", "other", True),
+    ],
+)
+def test_an_answer_under_a_cap_is_for_its_feature(leads: str, asks: str, *, joins: bool) -> None:
+    """Who asks without a feature's cap is not given an answer that was cut off at it."""
+    flights: Flights[str] = Flights(capped_features={"capped", "capped-too"})
+    flights.lead(same(1, feature=leads), bypasses=False, now_ms=NOW_MS)
+    assert found(flights, same(2, feature=asks)) == (request_id(1) if joins else None)
+
+
+@pytest.mark.parametrize(
     ("leads_past", "asks_past", "is_retry", "key_id", "joins"),
     [
         pytest.param(True, True, True, "key-1", True, id="repetition"),

@@ -11,6 +11,10 @@ from typer.testing import CliRunner, Result
 from services.cli.__main__ import app
 from services.cli.errors import CommandError
 from services.cli.invocation import Invocation
+from services.cli.local_stack.keys import make_dev_key
+from services.cli.local_stack.lock import hold
+from services.cli.local_stack.state import Layout, Stack, StackState, write_json
+from services.shared.domain.keys import parse_key
 
 CONFIGURATION = f"""\
 providers:
@@ -95,3 +99,21 @@ def test_what_cannot_be_explained_is_said(
     result, _ = run(tmp_path, *arguments, given=given)
     assert isinstance(result.exception, CommandError)
     assert says in str(result.exception)
+
+
+def test_a_running_stack_is_asked_by_what_it_serves_by(tmp_path: Path) -> None:
+    """Whatever file lies here; its development key is known, and a named file goes before all."""
+    other = tmp_path / "elsewhere.yaml"
+    other.write_text(CONFIGURATION.replace("  m:", "  only-there:"))
+    layout = Layout(tmp_path)
+    key = parse_key(make_dev_key(layout) or "")
+    assert key is not None
+    stack = Stack(
+        state=StackState.RUNNING, pid=1, data=str(tmp_path), partitions=1, config=str(other)
+    )
+    write_json(layout.state, stack)
+    question = ("--text", "Prove it.", "--model", "only-there", "--key", key.key_id)
+    with hold(layout):
+        assert not explained(tmp_path, *question)["is_refused"]
+        assert explained(tmp_path, *question, "--config", "millrace.yaml")["is_refused"]
+    assert explained(tmp_path, *question)["is_refused"]

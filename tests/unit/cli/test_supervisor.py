@@ -60,7 +60,7 @@ def a_plan(folder: Path) -> Plan:
         )  # fmt: skip
 
     return Plan(
-        layout=Layout(folder), partitions=1, topics_digest="", topics_exist=True, addresses={},
+        layout=Layout(folder), config="/etc/m.yaml", partitions=1, topics_digest="", topics_exist=True, addresses={},
         bootstrap="", kafka=spec("kafka"), redis=spec("redis"), on_path=(), beside=(),
         environ={},
     )  # fmt: skip
@@ -100,6 +100,7 @@ async def test_a_full_disk_ends_no_restarts(
         await supervisor.stop()
     stack = read_stack(Layout(tmp_path))
     assert stack is not None
+    assert stack.config == "/etc/m.yaml"
     assert stack.state is StackState.STOPPED
 
 
