@@ -248,7 +248,7 @@ class Flights(Generic[W]):
         return request.request_id in self.joined or request.request_id.encode() in self.leaders
 
     def _key(self, request: InferenceRequested, *, bypasses: bool) -> Key:
-        """What identical requests have in common; past the cache, only repetitions of one key do."""
+        """What identical requests have in common; past the cache only those of one key are."""
         return (
             request.tenant,
             request.fingerprint,
