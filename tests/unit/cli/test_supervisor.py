@@ -60,7 +60,8 @@ def a_plan(folder: Path) -> Plan:
         )  # fmt: skip
 
     return Plan(
-        layout=Layout(folder), config="/etc/m.yaml", partitions=1, topics_digest="", topics_exist=True, addresses={},
+        layout=Layout(folder), config="/etc/m.yaml", partitions=1, topics_digest="",
+        topics_exist=True, addresses={},
         bootstrap="", kafka=spec("kafka"), redis=spec("redis"), on_path=(), beside=(),
         environ={},
     )  # fmt: skip
