@@ -559,7 +559,7 @@ async def test_a_leader_that_never_ends_is_given_up(pipeline: Pipeline) -> None:
 
 
 async def test_an_answer_cut_off_for_a_feature_is_not_handed_to_others(pipeline: Pipeline) -> None:
-    """Who asks the same without the feature's cap has a call of his own; the feature's share one."""
+    """Who asks the same without the feature's cap has a call of his own."""
     features = {"terse": FeatureOutput(default_max_tokens=50)}
     travel = Travel(
         pipeline, first=ScriptedProvider(slowly), settings=configuration(features=features)
