@@ -134,7 +134,7 @@ def test_a_known_request_joins_nobody() -> None:
 @pytest.mark.parametrize(
     ("limits", "waiting"), [({"most_joiners": 2}, 2), ({"most_bytes": 25}, 3), ({}, 5)]
 )
-def test_not_all_may_wait(limits: dict[str, int], waiting: int) -> None:
+def test_not_all_may_wait(limits: dict[str, Any], waiting: int) -> None:
     """Beyond a number, or their bytes, requests lead."""
     flights: Flights[str] = Flights(**limits)
     flights.lead(same(0), bypasses=False, now_ms=NOW_MS)
