@@ -17,11 +17,11 @@ from services.model_caller.vectors import (
 from services.shared.domain.cache_times import CacheTimes
 from services.shared.domain.errors import Unavailable
 from services.shared.domain.events import InferenceRequested, Operation, RequestRouted, Target
+from services.shared.domain.kept_vectors import prefix_of
 from services.shared.ports.clock import Clock
 from services.shared.ports.response_cache import ResponseCache, Stored
 
 _FORM = b"1"
-_PREFIX = "vec:"
 _LENGTH_BYTES = 8
 _MOST_AT_ONCE = 256
 _PACKED_AT_ONCE = 16
@@ -239,9 +239,10 @@ def keys_of(
     for part in parts:
         common.update(len(part).to_bytes(_LENGTH_BYTES, "big"))
         common.update(part)
+    prefix = prefix_of(request.tenant)
     keys = {}
     for item in inputs:
         own = common.copy()
         own.update(item)
-        keys[item] = _PREFIX + own.hexdigest()
+        keys[item] = prefix + own.hexdigest()
     return keys

@@ -10,11 +10,11 @@ import sys
 from array import array
 from base64 import b64encode
 from binascii import Error, a2b_base64
-from struct import Struct
 
 import msgspec
 
-_HEAD = Struct("<BcIqB")
+from services.shared.domain.kept_vectors import HEAD
+
 _FORM = 1
 _WIDTHS = {"f": 4, "d": 8}
 _MAX_MODEL_BYTES = 255
@@ -71,21 +71,21 @@ def json_of_vector(vector: Vector, *, is_base64: bool) -> msgspec.Raw:
 def value_of_vector(vector: Vector) -> bytes:
     """A vector as it is kept."""
     model = vector.model.encode()
-    head = _HEAD.pack(_FORM, vector.width.encode(), vector.tokens, vector.kept_at, len(model))
+    head = HEAD.pack(_FORM, vector.width.encode(), vector.tokens, vector.kept_at, len(model))
     return head + model + vector.packed
 
 
 def vector_of_value(value: bytes) -> Vector | None:
     """Read what is kept; None when it is of another form, or damaged."""
-    if len(value) <= _HEAD.size:
+    if len(value) <= HEAD.size:
         return None
-    form, width, tokens, kept_at, model_bytes = _HEAD.unpack_from(value)
-    begin = _HEAD.size + model_bytes
+    form, width, tokens, kept_at, model_bytes = HEAD.unpack_from(value)
+    begin = HEAD.size + model_bytes
     packed = value[begin:]
     size_bytes = _WIDTHS.get(width.decode("latin-1"))
     if form != _FORM or size_bytes is None or not packed or len(packed) % size_bytes:
         return None
-    model = value[_HEAD.size : begin].decode(errors="replace")
+    model = value[HEAD.size : begin].decode(errors="replace")
     return Vector(packed=packed, width=width.decode(), tokens=tokens, kept_at=kept_at, model=model)
 
 

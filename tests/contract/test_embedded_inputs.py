@@ -17,12 +17,14 @@ from services.shared.adapters.system_clock import SystemClock
 from services.shared.domain.cache_times import CacheTimes
 from services.shared.domain.configuration import Configuration
 from services.shared.domain.events import RequestRouted
+from services.shared.domain.kept_vectors import HEAD, kept_at, prefix_of
 from services.shared.ports.response_cache import ResponseCache
 from tests.support.memory_cache import MemoryCache
 from tests.support.redis_server import redis_server
 from tests.unit.model_caller.callers import embedding
 
 BACKENDS = ["memory", pytest.param("redis", marks=pytest.mark.redis)]
+_ONE = msgspec.Raw(b"[1.5]")
 LATEST_S = 0.5
 """When a look-up has given up on a cache that is away: 50 ms, and what a busy machine adds."""
 
@@ -73,6 +75,28 @@ async def test_what_one_process_kept_another_finds(
         known = (await inputs_in(cache).look_up([more])).of(more.request, target)
         assert known.keys() == came.keys()
         assert {vector.tokens for vector in known.values()} == {3}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+async def test_what_is_kept_can_be_found_by_tenant_and_time(
+    backend: str, request: pytest.FixtureRequest
+) -> None:
+    """However many there are, and of each only its beginning; a purge needs no more."""
+    async with cache_of(backend, request) as cache:
+        began_ms = SystemClock().now_ms()
+        tenant = token_hex(8)
+        for member in (asking(1_200, tenant), asking(1, token_hex(8))):
+            came = {item: Sent(_ONE, 3, "up") for item in inputs_of(member.request.body)}
+            target = member.route.targets[0]
+            inputs = inputs_in(cache)
+            inputs.keep([member.request], [came], provider=target.provider, model=target.model)
+            await inputs.settle()
+        found = await cache.beginnings(prefix_of(tenant), size_bytes=HEAD.size)
+        assert len(found) == 1_200
+        assert {len(head) for head in found.values()} == {HEAD.size}
+        assert all(int(began_ms) <= (kept_at(head) or 0) for head in found.values())
+        await cache.delete(list(found))
+        assert not await cache.beginnings(prefix_of(tenant), size_bytes=HEAD.size)
 
 
 @pytest.mark.redis

@@ -78,6 +78,7 @@ class WatchedCache:
         self.parts = (ROUND_TRIP, AROUND)
         self.write = cache.write
         self.delete = cache.delete
+        self.beginnings = cache.beginnings
         self._read = cache.read
 
     async def read(self, keys: Sequence[str]) -> Sequence[bytes | None]:

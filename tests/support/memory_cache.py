@@ -1,6 +1,6 @@
 """A response cache in memory."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from services.shared.domain.errors import Unavailable
 from services.shared.ports.response_cache import Stored
@@ -42,6 +42,13 @@ class MemoryCache:
         self._check()
         for key in keys:
             self.entries.pop(key, None)
+
+    async def beginnings(self, prefix: str, *, size_bytes: int) -> Mapping[str, bytes]:
+        """See ``ResponseCache``."""
+        self._check()
+        return {
+            key: value[:size_bytes] for key, value in self.entries.items() if key.startswith(prefix)
+        }
 
     def _check(self) -> None:
         if not self.is_available:

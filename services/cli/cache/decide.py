@@ -1,10 +1,10 @@
 """Which entries of the cache are meant."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from services.shared.domain.events import AnswerCached
+from services.shared.domain.events import AnswerCached, Operation
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +36,48 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
             and (self.since_ms is None or entry.stored_at >= self.since_ms)
             and (self.until_ms is None or entry.stored_at < self.until_ms)
         )
+
+
+class VectorSelection(msgspec.Struct, frozen=True, kw_only=True):
+    """Which vectors of single inputs are meant.
+
+    Attributes:
+        tenants: Whose; empty = anybody's.
+        since_ms: Kept at this time or later, unix ms.
+        until_ms: Kept before this time, unix ms.
+    """
+
+    tenants: frozenset[str] = frozenset()
+    since_ms: int | None = None
+    until_ms: int | None = None
+
+    def holds(self, kept_at: int | None) -> bool:
+        """Whether a vector kept then is meant; one that is damaged is."""
+        return kept_at is None or (
+            (self.since_ms is None or kept_at >= self.since_ms)
+            and (self.until_ms is None or kept_at < self.until_ms)
+        )
+
+
+def selected_vectors(
+    selection: Selection, chosen: Iterable[AnswerCached]
+) -> VectorSelection | None:
+    """The vectors that go with what is meant; None = none.
+
+    Of a time and tenant they are those of that time and tenant. Which of them an embeddings answer
+    was put together from is not known, so all of its tenant go with one that is named.
+
+    Args:
+        selection: Which entries are meant.
+        chosen: The entries that it selected.
+    """
+    if not selection.ids and not selection.scope:
+        tenants = frozenset({selection.tenant} - {""})
+        return VectorSelection(
+            tenants=tenants, since_ms=selection.since_ms, until_ms=selection.until_ms
+        )
+    tenants = frozenset(it.tenant for it in chosen if it.operation == Operation.EMBEDDINGS)
+    return VectorSelection(tenants=tenants) if tenants else None
 
 
 def selected(entries: Mapping[str, AnswerCached], selection: Selection) -> dict[str, str]:

@@ -6,14 +6,15 @@ from itertools import islice
 
 import msgspec
 
-from services.cli.cache.decide import Selection, selected
+from services.cli.cache.decide import Selection, VectorSelection, selected, selected_vectors
 from services.cli.cache.desk import Bodies, Desk
-from services.cli.cache.reporting import print_purge, purge_document
+from services.cli.cache.reporting import print_purge, purge_document, question_of
 from services.cli.errors import CommandError
 from services.cli.manner import Manner, ask, print_json
 from services.shared.codec.records import decode_record
 from services.shared.domain.errors import PoisonRecord
 from services.shared.domain.events import CacheEntry
+from services.shared.domain.kept_vectors import HEAD, PREFIX, kept_at, prefix_of
 from services.shared.ports.response_cache import ResponseCache
 from services.shared.stream.entry_bulk import Held
 
@@ -27,12 +28,14 @@ class Purge(msgspec.Struct, frozen=True, kw_only=True):
         held: The entries.
         quoted: The entry whose answer each quotes, by id; empty = it is meant by itself.
         doomed: Fingerprints whose bodies are deleted.
+        vectors: Keys of vectors of single inputs that are deleted.
         unknown: Ids that were named and are no entries.
     """
 
     held: Sequence[Held]
     quoted: Mapping[str, str]
     doomed: Sequence[str]
+    vectors: Sequence[str]
     unknown: Sequence[str]
 
 
@@ -50,8 +53,8 @@ def run_purge(desk: Desk, selection: Selection, manner: Manner) -> bool:
             "says which entry answered a request."
         )
     planned = asyncio.run(plan_purge(desk, selection))
-    if not manner.dry_run and planned.held:
-        ask(f"{len(planned.held)} entries will be purged. Go on?", yes=manner.yes)
+    if not manner.dry_run and (planned.held or planned.vectors):
+        ask(question_of(planned), yes=manner.yes)
         asyncio.run(purge(desk, planned))
     if manner.as_json:
         print_json(purge_document(planned, dry_run=manner.dry_run))
@@ -73,11 +76,13 @@ async def plan_purge(desk: Desk, selection: Selection) -> Purge:
     fingerprints = sorted({it.entry.fingerprint for it in chosen})
     async with desk.bodies() as cache:
         bodies = await _bodies(cache, fingerprints)
+        vectors = await _vectors(cache, selected_vectors(selection, (it.entry for it in chosen)))
     return Purge(
         held=chosen,
         quoted=quoted,
         # A body may be a newer answer to the same question, whose own entry is not meant.
         doomed=[name for name, owner in bodies.items() if owner in quoted or not owner],
+        vectors=vectors,
         unknown=sorted(selection.ids - set(held)),
     )
 
@@ -89,7 +94,7 @@ async def purge(desk: Desk, planned: Purge) -> None:
         Unavailable: Redis or Kafka did not do it.
     """
     async with desk.bodies() as cache:
-        for names in _batches(planned.doomed):
+        for names in _batches([*planned.doomed, *planned.vectors]):
             await cache.delete(names)
     desk.log.bury(planned.held)
 
@@ -101,6 +106,16 @@ async def _bodies(cache: ResponseCache, fingerprints: Sequence[str]) -> Bodies:
             if value is not None:
                 bodies[name] = _owner(value)
     return bodies
+
+
+async def _vectors(cache: ResponseCache, meant: VectorSelection | None) -> list[str]:
+    if meant is None:
+        return []
+    keys: list[str] = []
+    for prefix in [prefix_of(tenant) for tenant in sorted(meant.tenants)] or [PREFIX]:
+        found = await cache.beginnings(prefix, size_bytes=HEAD.size)
+        keys += [key for key, head in found.items() if meant.holds(kept_at(head))]
+    return keys
 
 
 def _batches(names: Sequence[str]) -> list[list[str]]:

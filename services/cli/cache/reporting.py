@@ -13,6 +13,12 @@ if TYPE_CHECKING:
 _MOST_LISTED = 20
 
 
+def question_of(purge: "Purge") -> str:
+    """What is asked before it is done."""
+    vectors = f", {len(purge.vectors)} vectors of single inputs deleted" if purge.vectors else ""
+    return f"{len(purge.held)} entries will be purged{vectors}. Go on?"
+
+
 def print_purge(console: Console, purge: "Purge", *, dry_run: bool, now_ms: float) -> None:
     """The entries, or where they are many how many there are, and what became of them."""
     for entry_id in purge.unknown:
@@ -49,6 +55,9 @@ def print_purge(console: Console, purge: "Purge", *, dry_run: bool, now_ms: floa
         console,
         f"{len(entries)} {entry_word} {verb}; {len(purge.doomed)} {answers} {deleted} from Redis.",
     )
+    if purge.vectors:
+        vectors = "vector" if len(purge.vectors) == 1 else "vectors"
+        say(console, f"{len(purge.vectors)} {vectors} of single inputs {deleted} from Redis.")
 
 
 def purge_document(purge: "Purge", *, dry_run: bool) -> dict[str, Any]:
@@ -57,6 +66,7 @@ def purge_document(purge: "Purge", *, dry_run: bool) -> dict[str, Any]:
         "dry_run": dry_run,
         "unknown": list(purge.unknown),
         "answers_deleted": len(purge.doomed),
+        "vectors_deleted": len(purge.vectors),
         "entries": [
             {
                 "id": it.entry.entry_id,

@@ -29,6 +29,7 @@ class ChosenConfiguration(msgspec.Struct, frozen=True, kw_only=True):
         origin: Where it comes from, for people.
         provider_keys: Environment variables that hold the providers' keys.
         unset: Those of them that are not set, as ``provider: NAME``.
+        local_ports: Ports of this machine that providers name, each with the provider's name.
         needs_local_models: Whether a provider is this stack's own ``local-models``.
         needs_encoder: Whether something embeds here.
     """
@@ -37,6 +38,7 @@ class ChosenConfiguration(msgspec.Struct, frozen=True, kw_only=True):
     origin: str
     provider_keys: frozenset[str]
     unset: list[str]
+    local_ports: list[tuple[str, int]]
     needs_local_models: bool
     needs_encoder: bool
 
@@ -73,7 +75,9 @@ def choose_configuration(
         endpoint = openai_endpoint(environ)
         origin = f"OPENAI_API_KEY, models of {endpoint}" if endpoint else "none; the simulator"
     configuration = read_configuration(path)
-    needs_local_models = _has_provider_at(configuration, local_models_urls)
+    local_ports = _local_ports(configuration)
+    ours = {urlsplit(url).port for url in local_models_urls}
+    needs_local_models = any(port in ours for _, port in local_ports)
     return ChosenConfiguration(
         path=path,
         origin=origin,
@@ -81,19 +85,31 @@ def choose_configuration(
             name for provider in configuration.providers.values() for name in provider.api_key_names
         ),
         unset=unset_key_variables(configuration, environ),
+        local_ports=local_ports,
         needs_local_models=needs_local_models,
         needs_encoder=needs_local_models or _has_semantic_cache(configuration),
     )
 
 
-def _has_provider_at(configuration: Configuration, urls: Sequence[str]) -> bool:
-    ours = {urlsplit(url).port for url in urls}
+def _local_ports(configuration: Configuration) -> list[tuple[str, int]]:
     roots = [
-        urlsplit(root)
-        for provider in configuration.providers.values()
+        (name, urlsplit(root))
+        for name, provider in configuration.providers.items()
         for root in (provider.base_url, *provider.endpoints)
     ]
-    return any(root.hostname in _LOOPBACK and root.port in ours for root in roots)
+    return [(name, root.port) for name, root in roots if root.hostname in _LOOPBACK and root.port]
+
+
+def providers_misled(
+    local_ports: Sequence[tuple[str, int]], moved: Mapping[int, str]
+) -> dict[str, str]:
+    """Providers at the usual port of a service that runs elsewhere, with where it runs.
+
+    Args:
+        local_ports: Of a ``ChosenConfiguration``.
+        moved: Where services run whose usual port, the key, another program has.
+    """
+    return {name: moved[port] for name, port in local_ports if port in moved}
 
 
 def _has_semantic_cache(configuration: Configuration) -> bool:

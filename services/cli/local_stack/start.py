@@ -8,7 +8,11 @@ import msgspec
 from rich.console import Console
 
 from services.cli.demo import Demo, show
-from services.cli.local_stack.configuration import ChosenConfiguration, choose_configuration
+from services.cli.local_stack.configuration import (
+    ChosenConfiguration,
+    choose_configuration,
+    providers_misled,
+)
 from services.cli.local_stack.disks import data_disk
 from services.cli.local_stack.environment import Surroundings, python_environment
 from services.cli.local_stack.java import find_java
@@ -128,6 +132,7 @@ def make_plan(
         folder.mkdir(parents=True, exist_ok=True)
     ports = _ports(request, running, reservations, console)
     chosen = _configuration(request, layout, running, ports, environ)
+    _tell_of_misled(chosen, ports, running, console)
     if not chosen.needs_local_models:
         running = tuple(it for it in running if it.service.name != LOCAL_MODELS)
     if chosen.needs_encoder:
@@ -222,6 +227,26 @@ def _ports(
         if of_interest and usual[name] not in (0, port):
             console.print(f"Port {usual[name]} is taken; {name} uses {port}.", soft_wrap=True)
     return ports
+
+
+def _tell_of_misled(
+    chosen: ChosenConfiguration,
+    ports: Mapping[str, int],
+    running: tuple[Instance, ...],
+    console: Console,
+) -> None:
+    usual = usual_ports(running)
+    moved = {
+        usual[name]: f"http://{HOST}:{ports[name]}"
+        for name in ("simulator", LOCAL_MODELS)
+        if name in ports and ports[name] != usual[name]
+    }
+    for name, url in providers_misled(chosen.local_ports, moved).items():
+        console.print(
+            f"Provider '{name}' is at a port that another program has: for this stack's own name "
+            f"{url} in the configuration.",
+            soft_wrap=True,
+        )
 
 
 def _configuration(

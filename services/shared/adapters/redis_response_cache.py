@@ -5,7 +5,7 @@ row nobody asks for a while, but for one probe a second.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -18,6 +18,7 @@ from services.shared.ports.clock import Clock
 from services.shared.ports.response_cache import Stored
 
 _PREFIX = "mr:cache:"
+_SCANNED_AT_ONCE = 500
 _TIMEOUT_S = 0.05
 _CONNECT_S = 1.0
 
@@ -67,6 +68,29 @@ class RedisResponseCache:
             await self._redis.unlink(*(_PREFIX + key for key in keys))
 
         await self._bounded(remove)
+
+    async def beginnings(self, prefix: str, *, size_bytes: int) -> Mapping[str, bytes]:
+        """Read the first bytes of entries, some at a time, so that nobody waits for it."""
+        found: dict[str, bytes] = {}
+        pattern = _PREFIX + prefix + "*"
+        cursor = -1
+
+        async def some() -> int:
+            following, names = await self._redis.scan(
+                max(cursor, 0), match=pattern, count=_SCANNED_AT_ONCE
+            )
+            pipeline = self._redis.pipeline(transaction=False)
+            for name in names:
+                pipeline.getrange(name, 0, size_bytes - 1)
+            for name, value in zip(names, await pipeline.execute(), strict=True):
+                if value:  # an empty one has expired since
+                    key = name.decode() if isinstance(name, bytes) else name
+                    found[key.removeprefix(_PREFIX)] = value
+            return int(following)
+
+        while cursor != 0:
+            cursor = await self._bounded(some)
+        return found
 
     async def _bounded(self, call: Callable[[], Awaitable[T]]) -> T:
         self._resting.check()

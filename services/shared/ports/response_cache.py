@@ -1,6 +1,6 @@
 """Where answers are kept that may be served again; a loss is only a miss."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -41,6 +41,18 @@ class ResponseCache(Protocol):
 
     async def delete(self, keys: Sequence[str]) -> None:
         """Forget entries.
+
+        Raises:
+            Unavailable: The cache does not answer in time.
+        """
+        ...
+
+    async def beginnings(self, prefix: str, *, size_bytes: int) -> Mapping[str, bytes]:
+        """The first bytes of every entry whose key begins so; goes through all that is kept.
+
+        Args:
+            prefix: What keys begin with: letters, digits and colons.
+            size_bytes: How much of each entry is read.
 
         Raises:
             Unavailable: The cache does not answer in time.

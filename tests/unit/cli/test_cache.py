@@ -23,10 +23,12 @@ from services.cli.cache.purging import run_purge
 from services.cli.cache.trust import trust_of, verdict_of
 from services.cli.errors import CommandError
 from services.cli.manner import Manner
+from services.model_caller.vectors import Vector, value_of_vector
 from services.shared.domain.configuration import Cache, Configuration, Model, ModelTarget
 from services.shared.domain.configuration_semantic import Semantic, SemanticMode
 from services.shared.domain.errors import Unavailable
 from services.shared.domain.events import AnswerCached, CacheEvidence, SemanticKey
+from services.shared.domain.kept_vectors import PREFIX, prefix_of
 from services.shared.domain.topics import Topic
 from tests.support.example_events import finished
 from tests.support.fake_clock import START_MS, FakeClock
@@ -227,6 +229,70 @@ def test_a_program_gets_the_entries(table: CacheDesk, capsys: pytest.CaptureFixt
         (named(1), None),
         (named(2), named(1)),
     ]
+
+
+# -- vectors of single inputs --------------------------------------------------------------------
+
+
+def vector_of(tenant: str, *, at_ms: float) -> dict[str, bytes]:
+    """A vector as a model caller keeps it."""
+    vector = Vector(packed=bytes(8), kept_at=int(at_ms), model="m")
+    return {f"{prefix_of(tenant)}{int(at_ms)}": value_of_vector(vector)}
+
+
+@pytest.mark.parametrize(
+    ("selection", "stay"),
+    [
+        pytest.param(Selection(since_ms=int(START_MS) + 2), ["acme 1", "other 1"], id="since"),
+        pytest.param(Selection(until_ms=int(START_MS) + 2), ["acme 2", "other 2"], id="until"),
+        pytest.param(Selection(tenant="acme"), ["other 1", "other 2"], id="tenant"),
+        pytest.param(
+            Selection(tenant="acme", since_ms=int(START_MS) + 2),
+            ["acme 1", "other 1", "other 2"],
+            id="tenant_and_since",
+        ),
+        pytest.param(Selection(ids=frozenset({named(7)})), ["other 1", "other 2"], id="embeddings"),
+        pytest.param(
+            Selection(ids=frozenset({named(8)})),
+            ["acme 1", "acme 2", "other 1", "other 2"],
+            id="another_answer",
+        ),
+    ],
+)
+def test_vectors_go_with_what_is_purged(
+    table: CacheDesk, selection: Selection, stay: list[str]
+) -> None:
+    """Those of its time and tenant; with an answer that was put together, all of its tenant."""
+    table.admit(entry_of(7, operation="embeddings", semantic=None))
+    table.admit(entry_of(8))
+    kept = {
+        f"{tenant} {number}": vector_of(tenant, at_ms=START_MS + number)
+        for tenant in ("acme", "other")
+        for number in (1, 2)
+    }
+    for vector in kept.values():
+        table.cache.entries.update(vector)
+    run_purge(table.desk, selection, Manner(dry_run=True))
+    assert all(vector.items() <= table.cache.entries.items() for vector in kept.values())
+    run_purge(table.desk, selection, _YES)
+    assert [
+        it for it, vector in kept.items() if vector.keys() <= table.cache.entries.keys()
+    ] == stay
+
+
+def test_vectors_are_purged_where_no_entry_is(
+    table: CacheDesk, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An answer that is not kept may leave vectors; one that cannot be read goes, too."""
+    table.cache.entries |= vector_of("acme", at_ms=START_MS + 5)
+    table.cache.entries[f"{PREFIX}damaged"] = b"?"
+    later = Selection(since_ms=int(START_MS) + 5)
+    run_purge(table.desk, later, Manner(yes=True, as_json=True))
+    assert json.loads(capsys.readouterr().out)["vectors_deleted"] == 2
+    assert table.cache.entries == {}
+    table.cache.entries |= vector_of("acme", at_ms=START_MS + 5)
+    run_purge(table.desk, later, _YES)
+    assert "1 vector of single inputs deleted from Redis." in table.printed()
 
 
 # -- explain -------------------------------------------------------------------------------------

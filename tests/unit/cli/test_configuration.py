@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from services.cli.local_stack.configuration import choose_configuration
+from services.cli.local_stack.configuration import choose_configuration, providers_misled
 from services.cli.local_stack.state import Layout
 from services.shared.adapters.yaml_configuration import read_configuration
 from services.shared.domain.errors import InvalidConfiguration
@@ -50,6 +50,25 @@ def test_a_file_of_ones_own_is_used_as_it_is(tmp_path: Path) -> None:
     assert chosen.path == path
     assert chosen.provider_keys == {"MY_KEY", "MY_OTHER_KEY"}
     assert chosen.unset == ["mine: MY_OTHER_KEY"]
+
+
+def test_providers_at_a_port_that_another_program_has_are_named(tmp_path: Path) -> None:
+    """What a file calls the stack's own simulator may be that of another stack."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "providers:\n"
+        '  sim: {base_url: "http://localhost:8090/v1"}\n'
+        '  far: {base_url: "http://far.example:8090/v1"}\n'
+        '  near: {base_url: "http://127.0.0.1:8085/v1"}\n'
+        "models:\n  fast: {targets: [{provider: sim, model: m}]}\n"
+    )
+
+    chosen = choose_configuration(
+        path, layout=Layout(tmp_path), simulator_url=SIMULATOR, environ={}
+    )
+    moved = {8090: "http://127.0.0.1:4711", 8091: "http://127.0.0.1:4712"}
+    assert providers_misled(chosen.local_ports, moved) == {"sim": "http://127.0.0.1:4711"}
+    assert providers_misled(chosen.local_ports, {}) == {}
 
 
 def test_local_models_are_offered_where_they_run(tmp_path: Path) -> None:

@@ -99,6 +99,7 @@ def test_headers_are_read(headers: dict[str, str], expected: CachePolicy) -> Non
         ("cache-control", "min-similarity=-0.5"),
         ("cache-control", "min-similarity=nan"),
         ("cache-control", "min-similarity=1e-3"),
+        ("cache-control", "max-age=10, Only-If-Cached"),
         ("x-millrace-cache-namespace", "../other"),
         ("x-millrace-cache-namespace", "a b"),
         ("x-millrace-cache-namespace", "a" * 129),

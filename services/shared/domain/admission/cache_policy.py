@@ -31,6 +31,7 @@ CACHE_FIELD = "cache"
 
 CACHE_CONTROL_HEADER = "cache-control"
 CACHE_NAMESPACE_HEADER = "x-millrace-cache-namespace"
+ONLY_IF_CACHED = "only-if-cached"
 
 ANY_AGE_S = -1
 _MAX_AGES = ("max-age", "s-maxage", "ttl")
@@ -89,12 +90,20 @@ def merge_cache_policy(
     """Join what the body and the HTTP headers say.
 
     Unknown ``Cache-Control`` directives are ignored, as RFC 9111 asks; ``no-semantic`` and
-    ``min-similarity`` are extensions of ours.
+    ``min-similarity`` are extensions of ours, and ``only-if-cached`` is refused.
 
     Args:
         body_policy: ``Admitted.cache_policy``.
         headers: Request headers, names in lower case; one that came twice is joined by commas.
     """
+    if ONLY_IF_CACHED in _directive_names(headers):
+        # To ignore this one would cost what its caller wants to spend in no case.
+        return PublicError(
+            code="invalid_header",
+            message=f"Header '{CACHE_CONTROL_HEADER}' says '{ONLY_IF_CACHED}', which is not"
+            " supported: what is not kept is asked of a provider.",
+            param=CACHE_CONTROL_HEADER,
+        )
     from_headers = _headers_policy(headers)
     if isinstance(from_headers, PublicError):
         return from_headers
@@ -152,10 +161,7 @@ def _headers_policy(headers: Mapping[str, str]) -> CachePolicy | PublicError:
     namespace = headers.get(CACHE_NAMESPACE_HEADER, "").strip()
     if namespace and label(namespace) is not None:
         return _header_error(CACHE_NAMESPACE_HEADER, namespace)
-    directives = [
-        directive.strip().lower().partition("=")
-        for directive in headers.get(CACHE_CONTROL_HEADER, "").split(",")
-    ]
+    directives = _directives(headers)
     ages = [value.strip('"') for name, _, value in directives if name == "max-age"]
     for age in ages:
         if not _DIGITS.fullmatch(age) or int(age) > MAX_CACHE_AGE_S:
@@ -164,7 +170,7 @@ def _headers_policy(headers: Mapping[str, str]) -> CachePolicy | PublicError:
     for ratio in ratios:
         if not _RATIO.fullmatch(ratio):
             return _header_error(CACHE_CONTROL_HEADER, f"min-similarity={ratio}")
-    names = {name for name, _, _ in directives}
+    names = _directive_names(headers)
     return _policy(
         no_cache="no-cache" in names,
         no_store="no-store" in names,
@@ -173,6 +179,17 @@ def _headers_policy(headers: Mapping[str, str]) -> CachePolicy | PublicError:
         no_semantic="no-semantic" in names,
         min_similarity=max(map(float, ratios), default=0.0),
     )
+
+
+def _directives(headers: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    return [
+        directive.strip().lower().partition("=")
+        for directive in headers.get(CACHE_CONTROL_HEADER, "").split(",")
+    ]
+
+
+def _directive_names(headers: Mapping[str, str]) -> set[str]:
+    return {name for name, _, _ in _directives(headers)}
 
 
 def _header_error(header: str, value: str) -> PublicError:
