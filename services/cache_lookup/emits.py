@@ -24,8 +24,8 @@ from services.shared.domain.events import (
 )
 from services.shared.domain.evidence import cache_headers
 from services.shared.domain.ids import NO_REPLY
+from services.shared.domain.kept_answer import entry_of
 from services.shared.domain.ledger import row_of
-from services.shared.domain.money import Usage
 from services.shared.domain.replay import replayed_stream, whole_response
 from services.shared.domain.terminal import (
     Answer,
@@ -60,14 +60,11 @@ def hit(
     hops: Hops,
     now_ms: float,
 ) -> Iterable[Emit]:
-    """A kept answer is served.
-
-    What it saved in money is not known: an entry has no price.
-    """
+    """A kept answer is served; that saved what it cost when it came."""
     whole = whole_response(request, entry.response)
     if request.reply_partition != NO_REPLY:
         yield _answer_chunk(request, entry, whole, evidence)
-    yield _row(request, UsageKind.HIT, source=entry.request_id, usage=entry.usage, at_ms=now_ms)
+    yield _saving(request, UsageKind.HIT, entry, at_ms=now_ms)
     yield _completion(request, entry, whole, Journey(hops=hops, cache=evidence), now_ms=now_ms)
 
 
@@ -111,7 +108,7 @@ def shared(
         hops: Stages that it passed.
         now_ms: Unix ms.
     """
-    entry = _as_entry(leader)
+    entry = entry_of(leader)
     whole = whole_response(request, entry.response)
     evidence = evidence_of_join(leader.request_id)
     if request.reply_partition != NO_REPLY:
@@ -119,15 +116,7 @@ def shared(
             yield chunk_emit(request, closing_chunk(request, leader.request_id))
         else:
             yield _answer_chunk(request, entry, whole, evidence)
-    yield _row(
-        request,
-        UsageKind.JOIN,
-        source=leader.request_id,
-        usage=leader.usage,
-        saved_nanousd=leader.cost_nanousd,
-        price_version=_price_version(leader),
-        at_ms=now_ms,
-    )
+    yield _saving(request, UsageKind.JOIN, entry, at_ms=now_ms)
     yield _completion(request, entry, whole, Journey(hops=hops, cache=evidence), now_ms=now_ms)
 
 
@@ -135,7 +124,7 @@ def refused(
     request: InferenceRequested, error: PublicError, leader_id: str, *, hops: Hops, now_ms: float
 ) -> Iterable[Emit]:
     """A joiner gets its leader's error."""
-    yield _row(request, UsageKind.JOIN, source=leader_id, error_code=error.code, at_ms=now_ms)
+    yield _in_vain(request, leader_id, error.code, at_ms=now_ms)
     journey = Journey(hops=hops, cache=evidence_of_join(leader_id))
     yield from emits_for_failure(request, error, now_ms=now_ms, journey=journey)
 
@@ -144,9 +133,7 @@ def expired(
     request: InferenceRequested, leader_id: str, *, hops: Hops, now_ms: float
 ) -> Iterable[Emit]:
     """A joiner's deadline passed before its leader ended."""
-    yield _row(
-        request, UsageKind.JOIN, source=leader_id, error_code="deadline_exceeded", at_ms=now_ms
-    )
+    yield _in_vain(request, leader_id, "deadline_exceeded", at_ms=now_ms)
     journey = Journey(hops=hops, cache=evidence_of_join(leader_id))
     yield from emits_for_expiry(request, now_ms=now_ms, journey=journey)
 
@@ -155,7 +142,7 @@ def cancelled(
     request: InferenceRequested, leader_id: str, *, hops: Hops, now_ms: float
 ) -> Iterable[Emit]:
     """A joiner was given up by its own caller."""
-    yield _row(request, UsageKind.JOIN, source=leader_id, error_code=CANCELLED.code, at_ms=now_ms)
+    yield _in_vain(request, leader_id, CANCELLED.code, at_ms=now_ms)
     yield from emits_for_failure(
         request,
         CANCELLED,
@@ -192,20 +179,6 @@ def evidence_of_join(leader_id: str) -> CacheEvidence:
     return CacheEvidence(outcome=CacheOutcome.JOINED.value, source_request_id=leader_id)
 
 
-def _as_entry(leader: InferenceFinished) -> CacheEntry:
-    return CacheEntry(
-        fingerprint=leader.fingerprint,
-        tenant=leader.tenant,
-        request_id=leader.request_id,
-        operation=leader.operation,
-        response=leader.response,
-        response_model=leader.response_model,
-        finish_reason=leader.finish_reason,
-        usage=leader.usage,
-        stored_at=leader.finished_at,
-    )
-
-
 def _answer_chunk(
     request: InferenceRequested, entry: CacheEntry, whole: bytes, evidence: CacheEvidence
 ) -> Emit:
@@ -238,38 +211,25 @@ def _completion(
     return terminal_emit(request, completed(request, answer, now_ms=now_ms, journey=journey))
 
 
-def _row(  # noqa: PLR0913  # a row has these parts
-    request: InferenceRequested,
-    kind: UsageKind,
-    *,
-    source: str,
-    at_ms: float,
-    usage: Usage = Usage(),  # noqa: B008  # frozen
-    saved_nanousd: int = 0,
-    price_version: str = "",
-    error_code: str = "",
+def _saving(
+    request: InferenceRequested, kind: UsageKind, entry: CacheEntry, *, at_ms: float
 ) -> Emit:
+    """The row of who gets another's answer: what that cost is saved."""
     row = msgspec.structs.replace(
         row_of(request, kind, attempt=0, at_ms=at_ms),
-        source_request_id=source,
-        error_code=error_code,
-        usage=usage,
-        saved_nanousd=saved_nanousd,
-        price_version=price_version,
+        source_request_id=entry.request_id,
+        usage=entry.usage,
+        saved_nanousd=entry.cost_nanousd,
+        price_version=entry.price_version,
     )
     return Emit(topic=Topic.USAGE_LEDGER, key=request.tenant, event=row, request=request)
 
 
-def _price_version(leader: InferenceFinished) -> str:
-    """The price table behind what the leader cost."""
-    if leader.route is None or not leader.calls:
-        return ""
-    served = leader.calls[-1]
-    return next(
-        (
-            target.price.version
-            for target in leader.route.targets
-            if (target.provider, target.model) == (served.provider, served.model)
-        ),
-        "",
+def _in_vain(request: InferenceRequested, leader_id: str, code: str, *, at_ms: float) -> Emit:
+    """The row of who waited for another's answer and got none."""
+    row = msgspec.structs.replace(
+        row_of(request, UsageKind.JOIN, attempt=0, at_ms=at_ms),
+        source_request_id=leader_id,
+        error_code=code,
     )
+    return Emit(topic=Topic.USAGE_LEDGER, key=request.tenant, event=row, request=request)

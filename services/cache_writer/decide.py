@@ -10,6 +10,7 @@ from services.shared.domain.events import (
     InferenceFinished,
     Outcome,
 )
+from services.shared.domain.kept_answer import entry_of
 
 COMPLETE = "stop"
 _MS_PER_S = 1000
@@ -52,18 +53,7 @@ def admit_answer(finished: InferenceFinished, *, ttl_s: int, max_body_bytes: int
     for holds, reason in checks:
         if not holds:
             return Pass(reason)
-    entry = CacheEntry(
-        fingerprint=finished.fingerprint,
-        tenant=finished.tenant,
-        request_id=finished.request_id,
-        operation=finished.operation,
-        response=finished.response,
-        response_model=finished.response_model,
-        finish_reason=finished.finish_reason,
-        usage=finished.usage,
-        stored_at=finished.finished_at,
-    )
-    return Keep(entry, ttl_s)
+    return Keep(entry_of(finished), ttl_s)
 
 
 def announced(finished: InferenceFinished, keep: Keep, *, now_ms: float) -> AnswerCached:

@@ -442,6 +442,8 @@ GOLDEN: dict[str, Event] = {
         response=ANSWER,
         usage=PROMPT_CACHED,
         stored_at=T0 + 991,
+        cost_nanousd=154_200,
+        price_version="genai-prices 0.2",
     ),
     "cache_entry.v2.embeddings": CacheEntry(
         fingerprint="60" * 32,

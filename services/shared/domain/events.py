@@ -494,6 +494,8 @@ class CacheEntry(Event, frozen=True, kw_only=True):
         finish_reason: Why the model stopped.
         usage: Tokens that it cost.
         stored_at: When it was admitted, unix ms.
+        cost_nanousd: What it cost, nano-USD: so much is saved where it is served again.
+        price_version: Price table behind that; empty = none.
     """
 
     fingerprint: str
@@ -505,6 +507,8 @@ class CacheEntry(Event, frozen=True, kw_only=True):
     finish_reason: str = "stop"
     usage: Usage = Usage()
     stored_at: int = 0
+    cost_nanousd: int = 0
+    price_version: str = ""
 
 
 class AnswerCached(Event, frozen=True, kw_only=True):

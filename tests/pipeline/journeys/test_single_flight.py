@@ -354,6 +354,22 @@ async def test_a_leader_that_is_cancelled_leaves_its_call_to_its_joiners(
     ] * 2
 
 
+async def test_a_hit_says_what_the_answer_cost_when_it_came(pipeline: Pipeline) -> None:
+    """So that what the cache saves is a sum over the ledger, for hits as for those that joined."""
+    travel = Travel(pipeline, first=ScriptedProvider(slowly))
+    await travel.start()
+    await travel.ask(travel.request(0, fingerprint=SAME))
+    await pipeline.run_until_quiet()
+    await travel.ask(travel.request(1, fingerprint=SAME))
+    leader, hit = travel.end_of(request_id(0)), travel.end_of(request_id(1))
+    assert (hit.cache.outcome, hit.cost_nanousd) == ("exact_hit", 0)
+    [row] = rows_of(pipeline)
+    assert (row.kind, row.source_request_id) == ("hit", request_id(0))
+    assert row.saved_nanousd == leader.cost_nanousd > 0
+    assert leader.route is not None
+    assert row.price_version == leader.route.targets[0].price.version != ""
+
+
 async def test_a_call_that_nobody_needs_any_more_is_stopped(pipeline: Pipeline) -> None:
     """When the last joiner of a cancelled leader is cancelled too; whoever asks then leads."""
     travel = Travel(pipeline, first=ScriptedProvider(slowly))
