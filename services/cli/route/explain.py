@@ -100,7 +100,8 @@ def body_of(text: str, what: str, model: str, *, folder: Invocation) -> dict[str
         content = sys.stdin.buffer.read() if what == "-" else folder.path(Path(what)).read_bytes()
         body = msgspec.json.decode(content, type=dict[str, Any])
     except OSError as error:
-        raise CommandError(f"{what}: {error.strerror}") from error
+        hint = "; and it is no id of a request" if isinstance(error, FileNotFoundError) else ""
+        raise CommandError(f"{what}: {error.strerror}{hint}") from error
     except NO_JSON as error:
         raise CommandError(f"{what} is no JSON object: {error}") from error
     return {**body, "model": model} if model else body
