@@ -6,6 +6,7 @@ proofs, mathematics, code and puzzles ask most of a model; many facts, numbers a
 more than few; greetings, rewording and single facts ask least.
 """
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from itertools import pairwise
@@ -57,7 +58,8 @@ _ALWAYS = frozenset({"length", "commas", "sentences", "questions", "asks"})
 
 _LEXICON = lexicon()
 _QUOTES_AND_DASHES = "\u2018\u2019\u201c\u201d\u2026\u2013\u2014"
-_SPACES = str.maketrans(dict.fromkeys(punctuation + _QUOTES_AND_DASHES, " "))
+_SPACES = str.maketrans(dict.fromkeys(punctuation, " "))
+_WORD = re.compile(rf"[^\s{re.escape(punctuation + _QUOTES_AND_DASHES)}]+")
 _NUMBER = "0"
 _OPERATORS = "=+^<>≤≥√∑∫∀∃⊃∧→"
 _CODE_MARKS = ("```", "();", "):\n", "{", "def ", "->")
@@ -68,11 +70,16 @@ def grams_of(text: str) -> tuple[int, Counter[str]]:
 
     Words are in lower case; what begins with a digit is ``0``.
     """
-    words = text.lower().translate(_SPACES).split()
+    words = _words(text.lower())
     if len(words) > MOST_WORDS:
         words = words[: MOST_WORDS * 2 // 3] + words[-MOST_WORDS // 3 :]
     tokens = [_NUMBER if word[0].isdecimal() else word for word in words]
     return len(tokens), Counter(tokens + list(map(" ".join, pairwise(tokens))))
+
+
+def _words(text: str) -> list[str]:
+    """What stands between spaces and punctuation; to translate is fast for ASCII alone."""
+    return text.translate(_SPACES).split() if text.isascii() else _WORD.findall(text)
 
 
 def cues_of(text: str, grams: Mapping[str, int]) -> dict[str, float]:

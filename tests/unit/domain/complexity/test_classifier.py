@@ -100,6 +100,14 @@ def test_numbers_are_alike_and_case_does_not_count() -> None:
     assert grams_of("Add 12 Apples")[1] == grams_of("add 7 apples")[1]
 
 
+def test_typographic_punctuation_divides_words_like_that_of_ascii() -> None:
+    """In texts with other letters, too."""
+    assert grams_of("\u201cdon\u2019t\u201d \u2014 stop\u2026 now, caf\u00e9") == grams_of(
+        "'don't' - stop... now, caf\u00e9"
+    )
+    assert grams_of("\u201cstop\u201d") == grams_of("'stop'")
+
+
 def test_every_cue_of_the_lexicon_has_a_weight() -> None:
     """A word without one would count for nothing, silently."""
     assert set(lexicon().values()) <= WEIGHTS.keys()
