@@ -3,10 +3,8 @@
 The rules know English alone; texts of other languages have to have the same words anyway.
 """
 
-from functools import lru_cache
-
 from services.cache_lookup.semantic.vocabulary import FUNCTION_WORDS, word_set
-from services.cache_lookup.semantic.words import Words, stem
+from services.cache_lookup.semantic.words import Words, once_a_text, stem
 
 _MODALS = word_set("do does did can could will would shall should may might must")
 _AUXILIARIES = _MODALS | word_set("is are was were am has have had")
@@ -40,7 +38,7 @@ def _acts_instead(asker: Words, thing: Words) -> bool:
     return bool(subject) and set(subject) <= set(asker.content)
 
 
-@lru_cache(maxsize=8_192)
+@once_a_text
 def _asker_verbs(words: Words) -> frozenset[str]:
     """What the asker, or anybody, does or may do."""
     tokens = words.tokens
@@ -71,7 +69,7 @@ def another_form(one: Words, other: Words) -> bool:
     return {_form(one), _form(other)} == {"whether", "what"}
 
 
-@lru_cache(maxsize=8_192)
+@once_a_text
 def _form(words: Words) -> str:
     """Empty = it may be either: "is there a way", "do you have", "how"."""
     first, second = (*words.tokens, "", "")[:2]
@@ -92,7 +90,7 @@ def _narrows(one: Words, other: Words) -> bool:
     )
 
 
-@lru_cache(maxsize=8_192)
+@once_a_text
 def _heads(words: Words) -> frozenset[str]:
     return frozenset(
         stem(head)

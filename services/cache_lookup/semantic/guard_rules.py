@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable
-from functools import lru_cache
 
 from services.cache_lookup.semantic.names import NAMES, SERIES
 from services.cache_lookup.semantic.vocabulary import (
@@ -18,6 +17,7 @@ from services.cache_lookup.semantic.words import (
     is_number,
     is_typo,
     numbers_of,
+    once_a_text,
     stem,
     units_of,
 )
@@ -30,8 +30,6 @@ _IDLE_NEGATIONS = re.compile(
     r"\b(?:i (?:do|did|can|could) not (?:know|understand|get it|figure|remember|think)"
     r"|not sure|no idea|or not|why not|no longer sure|if not|not only)\b"
 )
-_once_a_text = lru_cache(maxsize=8_192)
-"""What is known of one text is found once, as it meets many others."""
 
 
 def another_payload(asked: str, cached: str) -> bool:
@@ -39,7 +37,7 @@ def another_payload(asked: str, cached: str) -> bool:
     return _payload(asked) != _payload(cached)
 
 
-@_once_a_text
+@once_a_text
 def _payload(text: str) -> list[str]:
     return sorted((one or other).casefold().strip(" .?!") for one, other in _QUOTED.findall(text))
 
@@ -66,7 +64,7 @@ def other_parity(one: Words, other: Words) -> bool:
     return _negations(one) % 2 != _negations(other) % 2
 
 
-@_once_a_text
+@once_a_text
 def _negations(words: Words) -> int:
     text = _IDLE_NEGATIONS.sub(" ", " ".join(words.tokens))
     return sum(token in NEGATIONS for token in text.split())
@@ -97,12 +95,12 @@ def another_name(one: Words, other: Words) -> bool:
     return not only_mine.isdisjoint(series for series, _ in theirs - mine)
 
 
-@_once_a_text
+@once_a_text
 def _names(words: Words) -> set[str]:
     return {NAMES[token] for token in words.tokens if token in NAMES}
 
 
-@_once_a_text
+@once_a_text
 def _members(words: Words) -> set[tuple[int, str]]:
     return {member for token in words.tokens for member in SERIES.get(token, ())}
 
@@ -127,7 +125,7 @@ def _lacks(one: Words, other: Words) -> bool:
     )
 
 
-@_once_a_text
+@once_a_text
 def entities_of(words: Words) -> list[str]:
     """Words that look like names: capitals inside a sentence, capitals alone, digits in a word."""
     first, rest = words.shapes[:1], words.shapes[1:]
@@ -146,7 +144,7 @@ def _is_code(shape: str) -> bool:
     return not shape[0].isdigit() and any(map(str.isdigit, shape))
 
 
-@_once_a_text
+@once_a_text
 def _initials(tokens: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     """Acronyms that a text spells out, with the words behind each."""
     return {
@@ -165,7 +163,7 @@ def another_owner(one: Words, other: Words) -> bool:
     )
 
 
-@_once_a_text
+@once_a_text
 def _owners(words: Words) -> set[str]:
     return {"my", "your"}.intersection(words.tokens)
 
@@ -178,7 +176,7 @@ def another_focus(one: Words, other: Words) -> bool:
     return bool(mine) and bool(theirs) and mine.isdisjoint(theirs)
 
 
-@_once_a_text
+@once_a_text
 def _focus(words: Words) -> set[str]:
     """What is asked for: ``what`` may be any of it, and ``how`` is often ``where``."""
     found = QUESTION_WORDS.intersection(words.tokens) - {"what", "which"}

@@ -1,7 +1,6 @@
 """Whether two questions say the same words in other roles: from A to B, from B to A."""
 
 from collections.abc import Iterator
-from functools import lru_cache
 from itertools import combinations, takewhile
 
 from services.cache_lookup.semantic.guard_rules import entities_of
@@ -13,7 +12,7 @@ from services.cache_lookup.semantic.vocabulary import (
     SYMMETRIC,
     UNITS,
 )
-from services.cache_lookup.semantic.words import Words, stem
+from services.cache_lookup.semantic.words import Words, once_a_text, stem
 
 _PHRASE = 2
 """Words of a phrase that may change its side as a whole."""
@@ -42,7 +41,7 @@ def _changes_sides(one: Words, other: Words) -> bool:
     )
 
 
-@lru_cache(maxsize=8_192)
+@once_a_text
 def _links(words: Words, reach: int) -> frozenset[tuple[str, str, str]]:
     """Words of meaning on both sides of a small one, such as ``text to speech``.
 
@@ -66,7 +65,7 @@ def _phrase(tokens: tuple[str, ...]) -> Iterator[str]:
     return takewhile(lambda token: token not in FUNCTION_WORDS, tokens)
 
 
-@lru_cache(maxsize=8_192)
+@once_a_text
 def _roles(words: Words) -> dict[str, str]:
     """What follows each preposition that gives a role; ``to`` alone is mostly an infinitive's."""
     roles: dict[str, str] = {}

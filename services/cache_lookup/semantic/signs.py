@@ -1,9 +1,8 @@
 """What is told by signs, letter case and tense, which words of meaning do not show."""
 
 import re
-from functools import lru_cache
 
-from services.cache_lookup.semantic.words import Words
+from services.cache_lookup.semantic.words import Words, once_a_text
 
 _SIGN = re.compile(
     r"(?<!\S)-{1,2}[A-Za-z][\w-]*"  # an option of a command; its case counts
@@ -22,12 +21,12 @@ def another_sign(asked: str, cached: str) -> bool:
     return _signs(asked) != _signs(cached) or (bool(mine and theirs) and mine != theirs)
 
 
-@lru_cache(maxsize=8_192)
+@once_a_text
 def _signs(text: str) -> list[str]:
     return sorted(sign.strip() for sign in _SIGN.findall(text))
 
 
-@lru_cache(maxsize=8_192)
+@once_a_text
 def _bits(text: str) -> frozenset[str]:
     return frozenset(_BITS.findall(text))
 
@@ -40,7 +39,7 @@ def another_tense(one: Words, other: Words) -> bool:
     return bool(mine) and bool(theirs) and mine.isdisjoint(theirs)
 
 
-@lru_cache(maxsize=8_192)
+@once_a_text
 def _tense(words: Words) -> frozenset[str]:
     found = {
         name

@@ -55,6 +55,10 @@ _COURTESY = re.compile(
 )
 
 
+once_a_text = lru_cache(maxsize=8_192)
+"""What is known of one text is found once, as it meets many others."""
+
+
 class Words(msgspec.Struct, frozen=True, eq=False):
     """A question's words.
 
@@ -73,7 +77,7 @@ class Words(msgspec.Struct, frozen=True, eq=False):
     is_english: bool
 
 
-@lru_cache(maxsize=8_192)
+@once_a_text
 def words_of(text: str) -> Words:
     """Take a question apart."""
     plain = text
@@ -149,7 +153,7 @@ def _is_doubled(root: str) -> bool:
     return len(root) > 3 and root[-1] == root[-2] and root[-1] not in "lsz"
 
 
-@lru_cache(maxsize=8_192)
+@once_a_text
 def numbers_of(tokens: tuple[str, ...]) -> frozenset[str]:
     """The numbers of a text, spelled-out ones too, each in one way to write it."""
     found: set[str] = set()
@@ -195,7 +199,7 @@ def _digits(token: str) -> str:
         return plain
 
 
-@lru_cache(maxsize=8_192)
+@once_a_text
 def units_of(tokens: tuple[str, ...]) -> frozenset[str]:
     """Units, currencies and percents of a text."""
     return frozenset(unit for token in tokens if (unit := UNITS.get(token)))
