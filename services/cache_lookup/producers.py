@@ -3,9 +3,9 @@
 import msgspec
 
 from services.cache_lookup.joining import Requested
-from services.cache_lookup.processor import NotAdmitted, Readmit
+from services.cache_lookup.processor import Admitted, NotAdmitted, Readmit
 from services.cache_lookup.producer_ids import ProducerIds
-from services.shared.codec.headers import DEADLINE, TRACEPARENT, TRACESTATE, deadline_from
+from services.shared.codec.headers import DEADLINE, TRACEPARENT, TRACESTATE, time_from
 from services.shared.domain.admission.accept import Caller
 from services.shared.domain.admission.limits import limits_from_configuration
 from services.shared.domain.admission.readmit import Arrival, readmit
@@ -36,9 +36,7 @@ def readmission(configuration: Configuration) -> Readmit:
     limits = limits_from_configuration(configuration.limits)
     ids = ProducerIds()
 
-    def admit_again(
-        work: Requested, now_ms: float
-    ) -> InferenceRequested | NotAdmitted | PoisonRecord:
+    def admit_again(work: Requested, now_ms: float) -> Admitted:
         if not producers.enabled:
             return NotAdmitted(_believed(work, producers.tenant, now_ms), _CLOSED)
         if is_producer_request_id(work.event.request_id) and ids.is_taken(work.event):
@@ -47,7 +45,7 @@ def readmission(configuration: Configuration) -> Readmit:
             now_ms=int(now_ms),
             record_timestamp_ms=work.timestamp_ms,
             priority=REQUEST_TOPICS.index(Topic(work.topic)),
-            header_deadline_at=deadline_from(work.headers.get(DEADLINE)),
+            header_deadline_at=time_from(work.headers.get(DEADLINE)),
         )
         admitted = readmit(_traced(work), caller=caller, arrival=arrival, limits=limits)
         if isinstance(admitted, PublicError):

@@ -69,14 +69,9 @@ def headers_of_delay(delay: Delay) -> Headers:
     return headers
 
 
-def due_from(value: bytes | None) -> int:
-    """When a record may be taken, unix ms; 0 = at once, also where the header says nothing."""
+def time_from(value: bytes | None) -> int:
+    """A time that a header names, unix ms; 0 = none, also where it says nothing or no time."""
     return int(value) if value is not None and value.isdigit() and len(value) < 16 else 0
-
-
-def deadline_from(value: bytes | None) -> int:
-    """The deadline that a producer's header names, unix ms; 0 = none, also where it is no time."""
-    return due_from(value)
 
 
 def turns_from(value: bytes | None) -> int:

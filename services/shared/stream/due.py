@@ -7,7 +7,7 @@ membership goes on, and other partitions are not held up.
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 
-from services.shared.codec.headers import DUE, due_from
+from services.shared.codec.headers import DUE, time_from
 from services.shared.stream.client import Raw, TopicPartition
 
 MAX_KEPT_RECORDS = 32
@@ -52,4 +52,4 @@ class NotDue:
 
 
 def _due_ms(raw: Raw) -> int:
-    return next((due_from(value) for name, value in raw.headers if name == DUE), 0)
+    return next((time_from(value) for name, value in raw.headers if name == DUE), 0)

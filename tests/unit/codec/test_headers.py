@@ -23,12 +23,12 @@ from services.shared.codec.headers import (
     check_against_request,
     check_checksum,
     checksum,
-    due_from,
     headers_of_delay,
     headers_of_request,
     is_signed,
     read_headers,
     signature,
+    time_from,
     turns_from,
 )
 from services.shared.domain.emit import Delay
@@ -170,7 +170,7 @@ def test_how_many_calls_a_record_knows_of(value: bytes | None, attempts: int) ->
 def test_a_record_that_is_put_off_says_what_is_to_be_known_of_it(attempts: int) -> None:
     """When it is due, how often it was put off, and how many calls were made."""
     headers = dict(headers_of_delay(Delay(due_ms=123, turns=4, attempts=attempts)))
-    assert due_from(headers[DUE]) == 123
+    assert time_from(headers[DUE]) == 123
     assert turns_from(headers[RETRY_TURNS]) == 4
     assert attempts_from(headers.get(ATTEMPT)) == attempts
     assert (ATTEMPT in headers) is bool(attempts)

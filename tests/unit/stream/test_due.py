@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.shared.codec.headers import DUE, due_from, headers_of_delay, turns_from
+from services.shared.codec.headers import DUE, headers_of_delay, time_from, turns_from
 from services.shared.domain.emit import Delay
 from services.shared.stream.client import Raw, TopicPartition
 from services.shared.stream.due import NotDue
@@ -51,7 +51,7 @@ def test_what_waits_is_forgotten_with_its_partitions() -> None:
 )
 def test_a_header_that_says_nothing_means_at_once(value: bytes | None, due_ms: int) -> None:
     """A broken header delays nothing."""
-    assert due_from(value) == due_ms
+    assert time_from(value) == due_ms
 
 
 @pytest.mark.parametrize(
@@ -65,5 +65,5 @@ def test_turns_are_four_bytes(value: bytes | None, turns: int) -> None:
 def test_a_delay_comes_back_from_its_headers() -> None:
     """What is written is read."""
     headers = dict(headers_of_delay(Delay(due_ms=1_780_000_000_000, turns=3)))
-    assert due_from(headers["millrace-due"]) == 1_780_000_000_000
+    assert time_from(headers["millrace-due"]) == 1_780_000_000_000
     assert turns_from(headers["retry_topic-attempts"]) == 3
