@@ -33,8 +33,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
             (not self.ids or entry.entry_id in self.ids)
             and scope.startswith(self.scope)
             and self.tenant in ("", entry.tenant)
-            and (self.since_ms is None or entry.stored_at >= self.since_ms)
-            and (self.until_ms is None or entry.stored_at < self.until_ms)
+            and _is_between(entry.stored_at, self.since_ms, self.until_ms)
         )
 
 
@@ -53,10 +52,11 @@ class VectorSelection(msgspec.Struct, frozen=True, kw_only=True):
 
     def holds(self, kept_at: int | None) -> bool:
         """Whether a vector kept then is meant; one that is damaged is."""
-        return kept_at is None or (
-            (self.since_ms is None or kept_at >= self.since_ms)
-            and (self.until_ms is None or kept_at < self.until_ms)
-        )
+        return kept_at is None or _is_between(kept_at, self.since_ms, self.until_ms)
+
+
+def _is_between(at_ms: int, since_ms: int | None, until_ms: int | None) -> bool:
+    return (since_ms is None or at_ms >= since_ms) and (until_ms is None or at_ms < until_ms)
 
 
 def selected_vectors(
