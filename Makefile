@@ -76,7 +76,7 @@ import-rules: install
 fast-tests: export OPENBLAS_NUM_THREADS := 1
 fast-tests: install
 	$(BIN)/python -m tests.support.every_core $(wildcard $(FAST_TESTS)) -m 'not ($(NOT_FAST))' \
-	  --hypothesis-profile=quick -p no:schemathesis -p no:anyio -p no:cacheprovider $(PYTEST_ARGS)
+	  --hypothesis-profile=quick -p no:schemathesis -p no:cacheprovider $(PYTEST_ARGS)
 
 .PHONY: coverage-core
 coverage-core: install  ## Test that every branch of what decides and of the domain is covered
