@@ -131,6 +131,7 @@ async def connected(  # noqa: PLR0913  # named, and wired in one place
         jitter=jitter,
         metrics=GateMetrics(stage.registry),
     )
+    budget = RetryBudget(ratio=configuration.retries.budget_ratio)
     embedded = EmbeddedInputs(
         cache,
         times=CacheTimes(configuration),
@@ -143,10 +144,13 @@ async def connected(  # noqa: PLR0913  # named, and wired in one place
             yield Tools(
                 gates=gates,
                 retries=configuration.retries,
-                budget=RetryBudget(ratio=configuration.retries.budget_ratio),
+                budget=budget,
                 clock=clock,
                 jitter=jitter,
-                metrics=CallMetrics(stage.registry),
+                metrics=CallMetrics(
+                    stage.registry,
+                    repetitions_left=lambda: budget.left(now_s=clock.monotonic_s()),
+                ),
                 journal=journal,
                 cancels=cancels,
                 log=log,

@@ -66,32 +66,36 @@ def next_step(  # noqa: PLR0913  # all that the decision depends on
     attempts_made: int,
     targets_left: int,
     budget_left: bool,
+    is_believed: bool,
     remaining_ms: float,
     jitter: float,
 ) -> Retry | Fallback | GiveUp:
     """Decide what follows a failed call.
 
     The pause grows by doubling up to a cap, with full jitter (the AWS builders' library's
-    advice); a provider's own Retry-After is obeyed when it is short.
+    advice); a provider's own Retry-After is obeyed when it is short. A call of the next target is
+    no burden on the one that failed, so it needs no budget.
 
     Args:
         failed: How the call failed.
         policy: Limits of repetition.
         attempts_made: Calls made for the request so far, this one included.
         targets_left: Targets after the present one.
-        budget_left: Whether the process may still spend extra calls.
+        budget_left: Whether the process may still repeat calls.
+        is_believed: Whether others take this process for alive; if not, they may call by now.
         remaining_ms: Time until the request's deadline.
         jitter: Random number in [0, 1).
     """
-    exhausted = attempts_made >= policy.max_attempts or not budget_left
+    exhausted = attempts_made >= policy.max_attempts or not is_believed
     if failed.has_output or exhausted or not (failed.is_retriable or failed.is_this_target_only):
         return GiveUp(failed.error)
+    may_repeat = failed.is_retriable and budget_left
     backoff_ms = min(policy.backoff_max_ms, policy.backoff_base_ms * 2 ** (attempts_made - 1))
     wait_ms = max(float(failed.retry_after_ms), backoff_ms * (0.5 + jitter / 2))
     waits_too_long = failed.retry_after_ms > MAX_WAIT_FOR_PROVIDER_MS or wait_ms >= remaining_ms
-    if targets_left and (waits_too_long or not failed.is_retriable or attempts_made > 1):
+    if targets_left and (waits_too_long or not may_repeat or attempts_made > 1):
         return Fallback()
-    if not failed.is_retriable or waits_too_long:
+    if waits_too_long or not may_repeat:
         return GiveUp(failed.error)
     return Retry(wait_ms)
 
@@ -189,26 +193,34 @@ def failure(code: str, message: str, *, has_output: bool = False) -> CallFailed:
 
 
 class RetryBudget:
-    """Extra calls that a process may spend: a share of its first calls, with a small allowance.
+    """Repetitions that a process may spend: a share of its first calls, with a small allowance.
 
-    The allowance lets a quiet process retry at all; under an outage the share decides.
+    Under an outage the share decides. A process with few requests earns its allowance back by the
+    time that passes between them (as Finagle's retry budget has it), whichever is more.
     """
 
-    def __init__(self, *, ratio: float, allowance: float = 10.0) -> None:
+    ALLOWANCE = 10.0
+    EARNED_PER_S = 0.5
+
+    def __init__(self, *, ratio: float, allowance: float = ALLOWANCE) -> None:
         """Start with the allowance."""
         self._ratio = ratio
         self._most = allowance
         self._left = allowance
+        self._first_call_s = 0.0
 
-    def first_call(self) -> None:
+    def _earned(self, now_s: float) -> float:
+        return max(0.0, now_s - self._first_call_s) * self.EARNED_PER_S
+
+    def first_call(self, *, now_s: float) -> None:
         """A request makes its first call."""
-        self._left = min(self._most, self._left + self._ratio)
+        self._left = min(self._most, self._left + max(self._ratio, self._earned(now_s)))
+        self._first_call_s = now_s
 
-    @property
-    def is_left(self) -> bool:
-        """Whether an extra call may be made."""
-        return self._left >= 1.0
+    def left(self, *, now_s: float) -> float:
+        """How many repetitions may be made; less than one is none."""
+        return min(self._most, self._left + self._earned(now_s))
 
-    def extra_call(self) -> None:
-        """An extra call is made."""
-        self._left -= 1.0
+    def repeat(self, *, now_s: float) -> None:
+        """A call is repeated."""
+        self._left = min(self._left, self._most - self._earned(now_s)) - 1.0

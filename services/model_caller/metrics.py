@@ -1,5 +1,7 @@
 """What is measured of calls to providers."""
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from services.model_caller.calls import Reply
@@ -11,13 +13,20 @@ from services.shared.telemetry.metrics import latency_histogram
 class CallMetrics:
     """What is measured of calls, by provider and model."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        """Register the metrics."""
+    def __init__(
+        self, registry: CollectorRegistry, *, repetitions_left: Callable[[], float]
+    ) -> None:
+        """Register the metrics; ``repetitions_left`` says what is left of the retry budget."""
         labels = ("provider", "model")
         self.in_flight = 0
         Gauge(
             "millrace_model_calls_in_flight", "Requests being asked for.", registry=registry
         ).set_function(lambda: self.in_flight)
+        Gauge(
+            "millrace_model_calls_retry_budget",
+            "Calls that may still be repeated; less than one is none.",
+            registry=registry,
+        ).set_function(repetitions_left)
         self.calls = Counter(
             "millrace_model_calls",
             "Calls to providers by result; code is empty for answers.",

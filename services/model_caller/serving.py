@@ -135,7 +135,7 @@ class Serving:
                 return
             target = targets[0]
             if not self._members.attempts[0]:
-                self._tools.budget.first_call()
+                self._tools.budget.first_call(now_s=self._tools.clock.monotonic_s())
             made += 1
             with entry:
                 reply = entry.learn(
@@ -157,19 +157,22 @@ class Serving:
             await self._members.close_calls(targets[0])
             await self._split()
             return False
+        budget, now_s = self._tools.budget, self._tools.clock.monotonic_s()
         step = next_step(
             failed,
             policy=self._tools.retries,
             attempts_made=made,
             targets_left=len(targets) - 1,
-            budget_left=self._tools.budget.is_left and self._tools.journal.is_believed,
+            budget_left=budget.left(now_s=now_s) >= 1,
+            is_believed=self._tools.journal.is_believed,
             remaining_ms=self._remaining_ms(),
             jitter=self._tools.jitter(),
         )
         if isinstance(step, GiveUp):
             await self._give_up(targets[0], step, failed)
             return False
-        self._tools.budget.extra_call()  # before anything is awaited: others decide meanwhile
+        if isinstance(step, Retry):
+            budget.repeat(now_s=now_s)  # before anything is awaited: others decide meanwhile
         await self._members.close_calls(targets[0])
         if isinstance(step, Retry):
             return await self._pause(step)

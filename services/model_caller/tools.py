@@ -24,7 +24,7 @@ class Tools(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         gates: The way to the providers.
         retries: Limits of repetition.
-        budget: Extra calls that the process may still spend.
+        budget: Repetitions that the process may still spend.
         clock: The time.
         jitter: Random numbers in [0, 1).
         metrics: Where calls are counted.

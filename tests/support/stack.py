@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from openai import AsyncOpenAI, OpenAI
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.project import ROOT
 from tests.support.temporary_folders import temporary_folder
@@ -160,13 +161,26 @@ class RunningStack:
 
     def get(self, path: str, *, service: str = "gateway") -> tuple[int, bytes]:
         """Status and body of a plain GET."""
-        parts = urlsplit(self.addresses[service])
+        return self._get(self.addresses[service], path)
+
+    def _get(self, address: str, path: str) -> tuple[int, bytes]:
+        parts = urlsplit(address)
         assert parts.hostname is not None
         connection = HTTPConnection(parts.hostname, parts.port, timeout=PATIENCE_S)
         with contextlib.closing(connection):
             connection.request("GET", path)
             response = connection.getresponse()
             return response.status, response.read()
+
+    def metric(self, process: str, name: str) -> float:
+        """The value of a metric without labels."""
+        _, page = self._get(self.status()["addresses"]["metrics"][process], "/metrics")
+        families = text_string_to_metric_families(page.decode())
+        return next(s.value for family in families for s in family.samples if s.name == name)
+
+    def has_retry_budget(self, calls: int) -> bool:
+        """Whether the model caller may repeat so many calls: it comes back with time."""
+        return self.metric("model-caller", "millrace_model_calls_retry_budget") >= calls
 
     def calls(self, model: str) -> list[dict[str, Any]]:
         """What the simulator was asked for a model, by its own log."""

@@ -345,7 +345,7 @@ class Retries(Section, frozen=True, kw_only=True):
 
     Attributes:
         max_attempts: Calls for one request, all targets together.
-        budget_ratio: Extra calls for each first call, over all requests.
+        budget_ratio: Repetitions for each first call, over all requests.
         backoff_base_ms: Wait before the first repetition; doubled with each, with jitter.
         backoff_max_ms: Longest wait, unless the provider asks for more.
     """

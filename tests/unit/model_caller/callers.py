@@ -91,7 +91,7 @@ class Caller:
     """A model caller.
 
     Attributes:
-        budget: Its extra calls.
+        budget: Its repetitions.
         gates: Its way to the providers.
         registry: Its metrics.
         index: What it knows of calls.
@@ -156,7 +156,10 @@ class Caller:
             budget=self.budget,
             clock=clock,
             jitter=jitter,
-            metrics=CallMetrics(self.registry),
+            metrics=CallMetrics(
+                self.registry,
+                repetitions_left=lambda: self.budget.left(now_s=clock.monotonic_s()),
+            ),
             journal=journal,
             cancels=self.cancels,
             log=self.log,

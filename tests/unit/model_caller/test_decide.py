@@ -51,6 +51,7 @@ def step(
     attempts_made: int = 1,
     targets_left: int = 0,
     budget_left: bool = True,
+    is_believed: bool = True,
     remaining_ms: float = 60_000,
     jitter: float = 0.0,
 ) -> Retry | Fallback | GiveUp:
@@ -61,6 +62,7 @@ def step(
         attempts_made=attempts_made,
         targets_left=targets_left,
         budget_left=budget_left,
+        is_believed=is_believed,
         remaining_ms=remaining_ms,
         jitter=jitter,
     )
@@ -74,6 +76,18 @@ def step(
         pytest.param(call_failed(), {"attempts_made": 2}, Retry(200.0), id="doubled"),
         pytest.param(call_failed(), {"attempts_made": 3}, GiveUp, id="attempts_used_up"),
         pytest.param(call_failed(), {"budget_left": False}, GiveUp, id="budget_used_up"),
+        pytest.param(
+            call_failed(),
+            {"budget_left": False, "targets_left": 1},
+            Fallback(),
+            id="the_next_target_needs_no_budget",
+        ),
+        pytest.param(
+            call_failed(),
+            {"is_believed": False, "targets_left": 1},
+            GiveUp,
+            id="others_may_call_by_now",
+        ),
         pytest.param(call_failed(), {"targets_left": 1}, Retry(100.0), id="same_target_once_more"),
         pytest.param(
             call_failed(), {"targets_left": 1, "attempts_made": 2}, Fallback(), id="then_the_next"
@@ -268,29 +282,50 @@ def test_which_merged_calls_are_taken_apart(*, failed: CallFailed, expected: boo
     assert is_of_one_member(failed) is expected
 
 
-def test_budget_bounds_extra_calls() -> None:
+def test_budget_bounds_repetitions() -> None:
     """A quiet process has its allowance; after that each first call earns a share."""
+    budget = RetryBudget(ratio=0.25, allowance=2.0)
+    budget.first_call(now_s=1000.0)
+    budget.repeat(now_s=1000.0)
+    budget.repeat(now_s=1000.0)
+    assert budget.left(now_s=1000.0) == 0
+    for _ in range(3):
+        budget.first_call(now_s=1000.0)
+    assert budget.left(now_s=1000.0) == 0.75
+    budget.first_call(now_s=1000.0)
+    assert budget.left(now_s=1000.0) == 1
+
+
+def test_time_gives_the_allowance_back_and_no_more() -> None:
+    """Where few requests come, waiting is enough, and their share is not added to it."""
     budget = RetryBudget(ratio=0.1, allowance=2.0)
-    budget.extra_call()
-    budget.extra_call()
-    assert not budget.is_left
-    for _ in range(9):
-        budget.first_call()
-    assert not budget.is_left
-    budget.first_call()
-    budget.first_call()  # 0.1 * 11, which float addition keeps above 1
-    assert budget.is_left
+    budget.first_call(now_s=1000.0)
+    budget.repeat(now_s=1000.0)
+    budget.repeat(now_s=1000.0)
+    assert budget.left(now_s=1001.0) == 0.5
+    budget.first_call(now_s=1001.0)
+    assert budget.left(now_s=1001.0) == 0.5
+    assert budget.left(now_s=9000.0) == 2
+    budget.repeat(now_s=9000.0)
+    assert budget.left(now_s=9000.0) == 1
+    budget.first_call(now_s=9000.0)
+    assert budget.left(now_s=9000.0) == 1
 
 
-@given(st.lists(st.booleans(), max_size=300), st.floats(0, 1))
-def test_budget_is_never_overspent(calls: list[bool], ratio: float) -> None:
-    """Extra calls stay within the allowance plus the share of first calls."""
+@given(st.lists(st.sampled_from(["first", "repeat", "wait"]), max_size=300), st.floats(0, 1))
+def test_budget_is_never_overspent(events: list[str], ratio: float) -> None:
+    """Repetitions stay within the allowance, the share of first calls, and the time's."""
     budget = RetryBudget(ratio=ratio, allowance=10.0)
-    extra = 0
-    for is_first in calls:
-        if is_first:
-            budget.first_call()
-        elif budget.is_left:
-            budget.extra_call()
-            extra += 1
-    assert extra <= 10.0 + ratio * sum(calls) + 1e-6
+    budget.first_call(now_s=1000.0)
+    first, repeated, waited_s = 0, 0, 0.0
+    for event in events:
+        now_s = 1000.0 + waited_s
+        if event == "first":
+            budget.first_call(now_s=now_s)
+            first += 1
+        elif event == "wait":
+            waited_s += 0.75
+        elif budget.left(now_s=now_s) >= 1:
+            budget.repeat(now_s=now_s)
+            repeated += 1
+    assert repeated <= 10.0 + ratio * first + RetryBudget.EARNED_PER_S * waited_s + 1e-6

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from services.model_caller.decide import RetryBudget
 from services.model_caller.sse import MAX_EVENT_BYTES
 from services.shared.domain.configuration import Retries, Timeouts
 from services.shared.domain.errors import MustStop, PoisonRecord
@@ -256,7 +257,21 @@ async def test_extra_calls_end_with_the_budget() -> None:
     caller = Caller({"first": provider})
     for number in range(40):
         await caller.serve(batch(member(number)))
-    assert len(provider.asked) <= 40 + 10 + 4
+    allowed = RetryBudget.ALLOWANCE + RetryBudget.EARNED_PER_S * clock_of_loop().monotonic_s() + 4
+    assert len(provider.asked) <= 40 + allowed
+
+
+async def test_the_next_target_is_asked_though_no_budget_is_left() -> None:
+    """Users are served while the first provider fails; it is not asked twice for one request."""
+    providers = {"first": ScriptedProvider([BROKEN]), "second": ScriptedProvider([whole()])}
+    caller = Caller(providers)
+    now_s = clock_of_loop().monotonic_s()
+    caller.budget.first_call(now_s=now_s)
+    while caller.budget.left(now_s=now_s) >= 1:
+        caller.budget.repeat(now_s=now_s)
+    result = await caller.serve(batch(member(targets=TARGETS)))
+    assert result.one.outcome == "completed"
+    assert [len(provider.asked) for provider in providers.values()] == [1, 1]
 
 
 async def test_the_deadline_is_not_slept_over() -> None:
