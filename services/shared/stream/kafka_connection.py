@@ -8,7 +8,12 @@ from aiokafka.helpers import create_ssl_context
 from services.shared.stream.client import MAX_RECORD_BYTES
 
 _FETCH_BYTES = 16 * 1024 * 1024
-_FETCH_WAIT_MS = 500
+_FETCH_WAIT_MS = 2_000
+"""How long a fetch waits at the end of the log; a record ends the wait at once.
+
+The price of each empty fetch is paid all day by a gateway at rest, the price of a long wait only by
+partitions that come to a consumer which has such a fetch under way.
+"""
 _REQUEST_S = 15.0
 _JOIN_MARGIN_S = 5.0
 

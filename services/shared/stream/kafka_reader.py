@@ -31,8 +31,8 @@ class KafkaReader:
             await self._consumer.start()
             wanted = list(partitions)
             self._consumer.assign(wanted)
-            # A broker answers a connection in order, and a fetch at the end waits for half a second
-            # of silence: none may go out before the position is final.
+            # A broker answers a connection in order, and a fetch at the end waits for seconds of
+            # silence: none may go out before the position is final.
             self._consumer.pause(*wanted)
             self._is_seeking = True
             for partition, end in (await self._consumer.end_offsets(wanted)).items():
