@@ -41,7 +41,7 @@ if ! is_whole; then
     "$python" -m venv --clear "$venv"
 fi
 
-printf 'Installing the locked packages (about a minute the first time)\n'
+printf 'Installing the locked packages (a minute or two the first time)\n'
 # The lock names every package, so nothing is resolved: the resolvers of older pips refuse a locked
 # package that another one asks for with an extra, once a newer version of it is out.
 "$venv/bin/python" -m pip install --quiet --require-hashes --no-deps --only-binary :all: -r requirements.lock

@@ -191,12 +191,13 @@ class QdrantSemanticIndex:
         """Make the collection, once; who cannot wait for it leaves it to go on."""
         if self._making is None:
             self._making = asyncio.create_task(self._make())
-        try:
-            await asyncio.shield(self._making)
-        except BaseException:
-            if self._making.done():
-                self._making = None
-            raise
+            self._making.add_done_callback(self._is_made)
+        await asyncio.shield(self._making)
+
+    def _is_made(self, making: asyncio.Task[None]) -> None:
+        """Let the next call try again where it failed, whether or not somebody waited for it."""
+        if making.cancelled() or making.exception() is not None:
+            self._making = None
 
     async def _make(self) -> None:
         client, collection = self._client, self._collection
