@@ -13,6 +13,7 @@ from tests.load.bench import Bench, Generator, Run
 from tests.load.figures import Limit, at_least, at_most
 from tests.load.plan import ClosedLoop, OpenLoop, Operation, Plan
 from tests.load.processes import CpuMeter, memory, of_the_stack
+from tests.load.relay import running_relay
 from tests.load.semantic import semantic
 from tests.load.stack import StackFailed, describe, start, stop
 from tests.load.upstream import embeddings_calls
@@ -64,6 +65,22 @@ def _closed_loop(bench: Bench, name: str, *, in_flight: int, rate: Limit, cpu_s:
     _rates(bench, name, run, direct, limit=rate)
     _latencies(bench, name, run, direct)
     _cpu(bench, name, run, limit=cpu_s)
+
+
+def _bare_relay(bench: Bench, name: str) -> None:
+    """What the least gateway in Python reaches here: says what the machine is worth."""
+    upstream = bench.stack.direct
+    if upstream is None:
+        return
+    plan = Plan(model="sim-fast", arrivals=ClosedLoop(64), duration_s=bench.pace.run_s)
+    with running_relay(upstream) as (target, process):
+        bench.warm_up(target, plan)
+        before = process.cpu_times()
+        run = bench.run_warm(name, target, plan)
+        after = process.cpu_times()
+    used_s = after.user + after.system - before.user - before.system
+    _rates(bench, name, run, None)
+    bench.figure(name, "CPU s per 1,000", used_s / max(1, run.outcome.sent) * 1000)
 
 
 def _open_loop(bench: Bench, name: str) -> None:
@@ -287,6 +304,7 @@ SCENARIOS = (
             cpu_s=at_most(0.9),
         ),
     ),
+    Scenario(name="bare-relay", measure=_bare_relay),
     Scenario(name="open-50", measure=_open_loop),
     Scenario(name="streams-held", measure=_held_streams),
     Scenario(name="streams-50-tokens", measure=_short_streams),

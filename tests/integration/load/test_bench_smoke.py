@@ -7,7 +7,9 @@ import pytest
 
 from tests.load.bench import Generator
 from tests.load.plan import ClosedLoop, OpenLoop, Operation, Outcome, Plan
+from tests.load.relay import running_relay
 from tests.load.requests import supply_of
+from tests.load.stack import Target
 from tests.support.simulator import SimulatorProcess, simulator
 
 pytestmark = pytest.mark.e2e
@@ -44,6 +46,20 @@ def test_a_closed_loop_counts_what_the_server_saw(upstream: SimulatorProcess) ->
     # Each client is served 1 s / delay times, less what the last round does beyond the window.
     assert 8 * (1000 // (100 + OVERHEAD_MS) - 1) <= outcome.in_window <= 80
     assert outcome.in_window <= outcome.answered <= outcome.in_window + 8
+
+
+def test_the_bare_relay_hands_on(upstream: SimulatorProcess) -> None:
+    """What it is asked comes to the upstream, and the answers are right."""
+    model = "sim-fast:tokens=7"
+    plan = Plan(model=model, arrivals=ClosedLoop(2), duration_s=5.0, most_requests=10)
+    simulated = Target(name="direct", url=f"{upstream.url}/v1", key="any")
+
+    with running_relay(simulated) as (target, process):
+        outcome = Generator(msgspec.structs.replace(plan, url=target.url, key=target.key)).run()
+        assert process.is_running()
+
+    assert outcome.errors == {}
+    assert outcome.answered == len(upstream.calls(model=model)) == 10
 
 
 def test_an_open_loop_counts_waiting_from_the_intended_start(upstream: SimulatorProcess) -> None:
