@@ -14,6 +14,9 @@ _FETCH_WAIT_MS = 2_000
 The price of each empty fetch is paid all day by a gateway at rest, the price of a long wait only by
 partitions that come to a consumer which has such a fetch under way.
 """
+_LOOK_AGAIN_MS = 1_000
+"""How often a consumer looks whether there is something to fetch; events wake it at once anyhow."""
+
 _REQUEST_S = 15.0
 _JOIN_MARGIN_S = 5.0
 
@@ -67,6 +70,7 @@ class KafkaConnection(msgspec.Struct, frozen=True, kw_only=True):
         return {
             "isolation_level": "read_committed",
             "fetch_max_wait_ms": _FETCH_WAIT_MS,
+            "consumer_timeout_ms": _LOOK_AGAIN_MS,
             "fetch_max_bytes": _FETCH_BYTES,
             "max_partition_fetch_bytes": MAX_RECORD_BYTES,
         }
