@@ -210,7 +210,7 @@ class RetryBudget:
         self._first_call_s = 0.0
 
     def _earned(self, now_s: float) -> float:
-        return max(0.0, now_s - self._first_call_s) * self.EARNED_PER_S
+        return (now_s - self._first_call_s) * self.EARNED_PER_S
 
     def first_call(self, *, now_s: float) -> None:
         """A request makes its first call."""
@@ -223,4 +223,5 @@ class RetryBudget:
 
     def repeat(self, *, now_s: float) -> None:
         """A call is repeated."""
-        self._left = min(self._left, self._most - self._earned(now_s)) - 1.0
+        earned = self._earned(now_s)  # `left` adds it, now and later
+        self._left = min(self._left, self._most - earned) - 1.0

@@ -173,10 +173,9 @@ class Serving:
             return False
         if isinstance(step, Retry):
             budget.repeat(now_s=now_s)  # before anything is awaited: others decide meanwhile
-        await self._members.close_calls(targets[0])
-        if isinstance(step, Retry):
+            await self._members.close_calls(targets[0])
             return await self._pause(step)
-        targets.pop(0)
+        await self._members.close_calls(targets.pop(0))
         return True
 
     async def _give_up(self, target: Target, step: GiveUp, failed: CallFailed) -> None:

@@ -49,7 +49,7 @@ class CpuMeter:
         self._data = data
         self._upstream = upstream
         self._ids = self._process_ids()
-        self._before_s = _cpu_s(self._ids)
+        self._before_s = cpu_s(self._ids)
         self._busy_before_s = _busy_s()
         self._began_s = time.monotonic()
 
@@ -61,7 +61,7 @@ class CpuMeter:
     def used_s(self) -> dict[str, float]:
         """CPU seconds since the begin by process; one that was restarted counts from its start."""
         ids = self._process_ids()
-        now_s = _cpu_s(ids)
+        now_s = cpu_s(ids)
         same = {name for name, pid in ids.items() if pid == self._ids.get(name)}
         return {
             name: used_s - (self._before_s.get(name, 0.0) if name in same else 0.0)
@@ -101,7 +101,8 @@ def memory(data: Path) -> dict[str, Memory]:
     return found
 
 
-def _cpu_s(ids: Mapping[str, int]) -> dict[str, float]:
+def cpu_s(ids: Mapping[str, int]) -> dict[str, float]:
+    """CPU seconds of each process since it started; none of one that is not there."""
     used = {}
     for name, process in _running(ids):
         times = process.cpu_times()

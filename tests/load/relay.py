@@ -1,33 +1,31 @@
 """The least that a gateway in Python does: hands bodies on, with Starlette and httpx.
 
 What a stack reaches depends on the machine as much as on the stack; this says what the machine is
-worth. Run: ``python -m tests.load.relay UPSTREAM PORT``, both roots with ``/v1``.
+worth. Run: ``python -m tests.load.relay UPSTREAM FD``: a root with ``/v1``, and a listening socket.
 """
 
 import contextlib
-import http.client
+import signal
+import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 
 import httpx
-import psutil
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from services.cli.local_stack.orphans import guarded
 from services.cli.local_stack.plan import checkout
-from services.cli.local_stack.ports import HOST, free_port
-from tests.load.stack import StackFailed, Target
+from services.cli.local_stack.ports import HOST
+from tests.load.stack import Target
 
 _PATH = "/chat/completions"
 _MOST_CONNECTIONS = 256
 _TIMEOUT_S = 60.0
-_START_TIMEOUT_S = 20.0
-_LOOK_EVERY_S = 0.05
 _HANDED_ON = ("content-type", "x-request-id")
 
 
@@ -50,36 +48,24 @@ def relay(upstream: str) -> Starlette:
 
 
 @contextlib.contextmanager
-def running_relay(upstream: Target) -> Iterator[tuple[Target, psutil.Process]]:
-    """A relay as a process of its own, for the length of a ``with`` block.
+def running_relay(upstream: Target) -> Iterator[tuple[Target, int]]:
+    """A relay as a process of its own, with its id, for the length of a ``with`` block.
 
-    Raises:
-        StackFailed: It does not start.
+    It listens from the first moment on; who comes before it is ready waits.
     """
-    port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "tests.load.relay", upstream.url, str(port)], cwd=checkout()
-    )
+    with socket.create_server((HOST, 0), backlog=_MOST_CONNECTIONS) as listener:
+        command = [sys.executable, "-m", "tests.load.relay", upstream.url, str(listener.fileno())]
+        process = subprocess.Popen(
+            guarded(command, signal.SIGKILL), cwd=checkout(), pass_fds=(listener.fileno(),)
+        )
+        url = f"http://{HOST}:{listener.getsockname()[1]}/v1"
     try:
-        _wait_for(port)
-        url = f"http://{HOST}:{port}/v1"
-        yield Target(name="relay", url=url, key=upstream.key), psutil.Process(process.pid)
+        yield Target(name="relay", url=url, key=upstream.key), process.pid
     finally:
         process.kill()
         process.wait()
 
 
-def _wait_for(port: int) -> None:
-    give_up_at_s = time.monotonic() + _START_TIMEOUT_S
-    while time.monotonic() < give_up_at_s:
-        connection = http.client.HTTPConnection(HOST, port, timeout=_START_TIMEOUT_S)
-        with contextlib.closing(connection), contextlib.suppress(ConnectionRefusedError):
-            connection.request("GET", "/")
-            connection.getresponse()
-            return
-        time.sleep(_LOOK_EVERY_S)
-    raise StackFailed("the bare relay does not start")
-
-
 if __name__ == "__main__":
-    uvicorn.run(relay(sys.argv[1]), host=HOST, port=int(sys.argv[2]), log_level="warning")
+    server = uvicorn.Server(uvicorn.Config(relay(sys.argv[1]), log_level="warning"))
+    server.run([socket.socket(fileno=int(sys.argv[2]))])

@@ -12,7 +12,7 @@ from services.cli.local_stack.ports import HOST, free_port
 from tests.load.bench import Bench, Generator, Run
 from tests.load.figures import Limit, at_least, at_most
 from tests.load.plan import ClosedLoop, OpenLoop, Operation, Plan
-from tests.load.processes import CpuMeter, memory, of_the_stack
+from tests.load.processes import CpuMeter, cpu_s, memory, of_the_stack
 from tests.load.relay import running_relay
 from tests.load.semantic import semantic
 from tests.load.stack import StackFailed, describe, start, stop
@@ -73,12 +73,11 @@ def _bare_relay(bench: Bench, name: str) -> None:
     if upstream is None:
         return
     plan = Plan(model="sim-fast", arrivals=ClosedLoop(64), duration_s=bench.pace.run_s)
-    with running_relay(upstream) as (target, process):
+    with running_relay(upstream) as (target, pid):
         bench.warm_up(target, plan)
-        before = process.cpu_times()
+        before = cpu_s({name: pid})
         run = bench.run_warm(name, target, plan)
-        after = process.cpu_times()
-    used_s = after.user + after.system - before.user - before.system
+        used_s = cpu_s({name: pid})[name] - before[name]
     _rates(bench, name, run, None)
     bench.figure(name, "CPU s per 1,000", used_s / max(1, run.outcome.sent) * 1000)
 

@@ -282,12 +282,18 @@ def test_which_merged_calls_are_taken_apart(*, failed: CallFailed, expected: boo
     assert is_of_one_member(failed) is expected
 
 
-def test_budget_bounds_repetitions() -> None:
-    """A quiet process has its allowance; after that each first call earns a share."""
-    budget = RetryBudget(ratio=0.25, allowance=2.0)
+def used_up_at_1000_s(*, ratio: float) -> RetryBudget:
+    """A budget that had two repetitions left."""
+    budget = RetryBudget(ratio=ratio, allowance=2.0)
     budget.first_call(now_s=1000.0)
     budget.repeat(now_s=1000.0)
     budget.repeat(now_s=1000.0)
+    return budget
+
+
+def test_budget_bounds_repetitions() -> None:
+    """A quiet process has its allowance; after that each first call earns a share."""
+    budget = used_up_at_1000_s(ratio=0.25)
     assert budget.left(now_s=1000.0) == 0
     for _ in range(3):
         budget.first_call(now_s=1000.0)
@@ -298,10 +304,7 @@ def test_budget_bounds_repetitions() -> None:
 
 def test_time_gives_the_allowance_back_and_no_more() -> None:
     """Where few requests come, waiting is enough, and their share is not added to it."""
-    budget = RetryBudget(ratio=0.1, allowance=2.0)
-    budget.first_call(now_s=1000.0)
-    budget.repeat(now_s=1000.0)
-    budget.repeat(now_s=1000.0)
+    budget = used_up_at_1000_s(ratio=0.1)
     assert budget.left(now_s=1001.0) == 0.5
     budget.first_call(now_s=1001.0)
     assert budget.left(now_s=1001.0) == 0.5
