@@ -16,7 +16,7 @@ from services.cli.local_stack.environment import (
     service_environment,
     system_environment,
 )
-from services.cli.local_stack.kafka import Broker, broker_command
+from services.cli.local_stack.kafka import BOTH_COMPILERS, Broker, broker_command
 from services.cli.local_stack.ports import HOST
 from services.cli.local_stack.redis import RedisServer, redis_command
 from services.cli.local_stack.services import FIRST_METRICS_PORT, Instance
@@ -97,7 +97,7 @@ def kafka_process(
     """How the broker runs. Its own readiness is that it listens: it does so when it can serve."""
     return ProcessSpec(
         name="kafka",
-        command=broker_command(broker, jvm_options=jvm_options),
+        command=broker_command(broker, jvm_options=(*BOTH_COMPILERS, *jvm_options)),
         environ=system_environment(environ),
         folder=broker.folder,
         log=layout.log_of("kafka"),
