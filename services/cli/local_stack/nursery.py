@@ -32,6 +32,7 @@ from services.shared.codec.topics import packaged_topics
 LARGEST_BIRTH_BYTES = 128 * 1024
 FAILED = b"0"
 _ADOPTION_POLL_S = 0.0002
+_PID_BYTES = 20
 
 
 class Birth(msgspec.Struct, frozen=True):
@@ -62,20 +63,23 @@ def bear(asked: socket.socket) -> Birth | None:
         data, logs, _, _ = socket.recv_fds(asked, LARGEST_BIRTH_BYTES, 1)
         if not data:
             return None
+        told, tell = os.pipe()
         try:
             go_between = os.fork()
         except OSError:
             asked.send(FAILED)
         else:
             if go_between == 0:
-                return _newborn(asked, data, log=logs[0], supervisor=supervisor)
+                os.close(told)
+                return _newborn(asked, data, tell=tell, log=logs[0], supervisor=supervisor)
             _, status = os.waitpid(go_between, 0)
-            if status != 0:
-                asked.send(FAILED)
-        os.close(logs[0])
+            # Not before: until the go-between is gone, the newborn is not the supervisor's child.
+            asked.send(os.read(told, _PID_BYTES) if status == 0 else FAILED)
+        for descriptor in (told, tell, logs[0]):
+            os.close(descriptor)
 
 
-def _newborn(asked: socket.socket, data: bytes, *, log: int, supervisor: int) -> Birth:
+def _newborn(asked: socket.socket, data: bytes, *, tell: int, log: int, supervisor: int) -> Birth:
     """Leave the go-between behind and settle in."""
     go_between = os.getpid()
     try:
@@ -83,8 +87,9 @@ def _newborn(asked: socket.socket, data: bytes, *, log: int, supervisor: int) ->
     except OSError:
         os._exit(1)
     if newborn:
-        asked.send(str(newborn).encode())
+        os.write(tell, str(newborn).encode())
         os._exit(0)
+    os.close(tell)
     asked.close()
     birth = msgspec.json.decode(data, type=Birth)
     while os.getppid() == go_between:

@@ -116,6 +116,16 @@ async def test_its_end_is_told(cradle: Cradle, word: str, code: int) -> None:
     assert (cradle.log(word)[-1] == "ValueError: on a stone") == (word == "stumble")
 
 
+async def test_one_killed_at_birth_is_waited_for(cradle: Cradle) -> None:
+    """It is a child of who asked for it from the first moment, so its end is told even then."""
+    for _ in range(40):
+        child = await cradle.nursery.spawn(cradle.spec("live"))
+        assert psutil.Process(child.pid).ppid() == os.getpid()
+        child.send_signal(signal.SIGKILL)
+        async with asyncio.timeout(10):
+            assert await child.wait() == -signal.SIGKILL
+
+
 async def test_many_at_once_are_told_apart(cradle: Cradle) -> None:
     """Each is who it says it is."""
     specs = [cradle.spec(f"w{number}") for number in range(8)]
