@@ -23,18 +23,6 @@ _STOP_TIMEOUT_S = 20
 _SERVER_PROPERTIES = "server.properties"
 _LOG4J_PROPERTIES = "log4j2.properties"
 _NEWEST_QUIET_MAJOR = 23
-# Java's quick compiler alone: least work for a broker that lives for a test or a command.
-_QUICK_COMPILER = ("-XX:TieredStopAtLevel=1",)
-# Both compilers: after a minute of load a request costs the broker some 40 % less. A start takes two
-# seconds longer for it. With so little inlining the second one needs 6 s of CPU instead of 13, and
-# its code is as good here; other thresholds for it only trade the one against the other.
-BOTH_COMPILERS = (
-    "-XX:TieredStopAtLevel=4",
-    "-XX:MaxInlineLevel=6",
-    "-XX:FreqInlineSize=80",
-    "-XX:InlineSmallCode=600",
-    "-XX:+IgnoreUnrecognizedVMOptions",  # a Java that lacks one of these is slower, no more
-)
 
 _LOG4J = """\
 rootLogger.level=WARN
@@ -178,7 +166,7 @@ def java_command(
         "-Xms64m",
         "-Xmx384m",
         "-XX:+UseSerialGC",
-        *_QUICK_COMPILER,
+        "-XX:TieredStopAtLevel=1",  # the second compiler pays after a minute: `up` can be told
         "-XX:-UsePerfData",
         "-XX:+ExitOnOutOfMemoryError",
         f"-XX:ErrorFile={broker.folder / 'hs_err_%p.log'}",

@@ -16,7 +16,7 @@ from services.cli.local_stack.environment import (
     service_environment,
     system_environment,
 )
-from services.cli.local_stack.kafka import BOTH_COMPILERS, Broker, broker_command
+from services.cli.local_stack.kafka import Broker, broker_command
 from services.cli.local_stack.ports import HOST
 from services.cli.local_stack.redis import RedisServer, redis_command
 from services.cli.local_stack.services import FIRST_METRICS_PORT, Instance
@@ -27,6 +27,7 @@ KAFKA_PORT = 9092
 CONTROLLER_PORT = 9093
 REDIS_PORT = 6379
 CONTROLLER = "kafka controller"
+JVM_OPTIONS_VARIABLE = "KAFKA_JVM_PERFORMANCE_OPTS"  # Kafka's own scripts read it, too
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,9 +96,10 @@ def kafka_process(
     broker: Broker, *, layout: Layout, jvm_options: tuple[str, ...], environ: Mapping[str, str]
 ) -> ProcessSpec:
     """How the broker runs. Its own readiness is that it listens: it does so when it can serve."""
+    asked_for = environ.get(JVM_OPTIONS_VARIABLE, "").split()
     return ProcessSpec(
         name="kafka",
-        command=broker_command(broker, jvm_options=(*BOTH_COMPILERS, *jvm_options)),
+        command=broker_command(broker, jvm_options=(*jvm_options, *asked_for)),
         environ=system_environment(environ),
         folder=broker.folder,
         log=layout.log_of("kafka"),

@@ -9,6 +9,8 @@ import pytest
 from services.cli.local_stack.class_archive import archive_options, java_key
 from services.cli.local_stack.java import Java
 from services.cli.local_stack.kafka import Broker, broker_command, is_formatted, write_settings
+from services.cli.local_stack.plan import kafka_process
+from services.cli.local_stack.state import Layout
 
 
 @pytest.fixture
@@ -71,6 +73,19 @@ def test_a_later_start_on_other_ports_keeps_the_data(broker: Broker) -> None:
 def test_its_memory_is_bounded(broker: Broker) -> None:
     """The whole stack is to stay below 1.2 GB when idle."""
     assert "-Xmx384m" in broker_command(broker)
+
+
+def test_options_of_the_environment_are_the_last_word(broker: Broker, tmp_path: Path) -> None:
+    """Java heeds the last of several; they come behind the class archive's."""
+    process = kafka_process(
+        broker,
+        layout=Layout(tmp_path),
+        jvm_options=("-XX:SharedArchiveFile=a",),
+        environ={"KAFKA_JVM_PERFORMANCE_OPTS": " -XX:TieredStopAtLevel=4  -Xmx1g "},
+    )
+    asked_for = [option for option in process.command if option.startswith("-X")][-3:]
+    assert asked_for == ["-XX:SharedArchiveFile=a", "-XX:TieredStopAtLevel=4", "-Xmx1g"]
+    assert "-XX:TieredStopAtLevel=1" in process.command
 
 
 def test_the_class_archive_is_used_only_by_the_java_that_made_it(broker: Broker) -> None:
