@@ -27,7 +27,7 @@ KAFKA_PORT = 9092
 CONTROLLER_PORT = 9093
 REDIS_PORT = 6379
 CONTROLLER = "kafka controller"
-JVM_OPTIONS_VARIABLE = "KAFKA_JVM_PERFORMANCE_OPTS"  # Kafka's own scripts read it, too
+_JVM_OPTIONS_VARIABLE = "KAFKA_JVM_PERFORMANCE_OPTS"  # Kafka's own scripts read it, too
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,7 +96,7 @@ def kafka_process(
     broker: Broker, *, layout: Layout, jvm_options: tuple[str, ...], environ: Mapping[str, str]
 ) -> ProcessSpec:
     """How the broker runs. Its own readiness is that it listens: it does so when it can serve."""
-    asked_for = environ.get(JVM_OPTIONS_VARIABLE, "").split()
+    asked_for = environ.get(_JVM_OPTIONS_VARIABLE, "").split()
     return ProcessSpec(
         name="kafka",
         command=broker_command(broker, jvm_options=(*jvm_options, *asked_for)),
